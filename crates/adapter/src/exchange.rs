@@ -1,0 +1,136 @@
+//! The half of an adapter that speaks to clients.
+//!
+//! The worker speaks HTTP/1.1 and WebSocket; the front sees whole requests and messages. An answer
+//! that must wait (for a commit, for an old batch from the ledger, for a linear read) is an
+//! [`Exchange`], polled again when something it asked for has come. No async runtime is needed,
+//! and the simulator runs the same fronts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use types::{Height, Millis, UnitId};
+
+use crate::{Batch, Caller, Reject, View};
+
+/// A client's connection, as the worker names it. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// An HTTP request, whole.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    /// Path and query, as sent.
+    pub target: String,
+    /// Lower-case names.
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+impl Request {
+    /// The first header of this lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// What is sent back. For a WebSocket message only the body counts, and an empty body sends nothing.
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Body,
+}
+
+pub type Body = Bytes;
+
+impl Response {
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, headers: vec![("content-type", "application/json".into())], body: body.into() }
+    }
+}
+
+/// What became of a unit, as far as this VN knows.
+#[derive(Debug, Clone)]
+pub enum Fate {
+    /// Waiting: in the pool, forwarded, or executed and not committed yet.
+    Pending,
+    /// Committed: durable on a quorum. Position within the batch.
+    Committed { height: Height, position: u32 },
+    /// Refused. It left nothing in the ledger.
+    Rejected(Reject),
+    /// Leadership changed while it was under way, and it may still commit. Submitting the same
+    /// unit again is safe.
+    Unknown,
+    /// Never seen here.
+    Absent,
+}
+
+/// What an exchange may ask of the worker while it is polled. Everything returns at once; what is
+/// not there yet is fetched, and the exchange is polled again when it has come.
+pub trait Context {
+    fn now(&self) -> Millis;
+
+    /// Committed state.
+    fn view(&self) -> &dyn View;
+
+    /// Admits `raw` for `caller` and hands it to the leader. The answer comes by [`Context::fate`].
+    fn submit(&mut self, caller: &Caller, raw: Bytes) -> Result<UnitId, Reject>;
+
+    /// What became of `unit`. The exchange is polled again when this changes.
+    fn fate(&mut self, unit: &UnitId) -> Fate;
+
+    /// The unit with this id if it waits on this VN (submitted here, not committed yet).
+    fn pending(&self, unit: &UnitId) -> Option<Bytes>;
+
+    /// The next free sequence number of a lane, counting what waits on this VN.
+    fn lane_next(&self, lane: &[u8]) -> Option<u64>;
+
+    /// A committed batch. `Ok(None)`: there is none of this height. `Err(NotYet)`: it is being
+    /// fetched from the ledger.
+    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, NotYet>;
+
+    /// True once everything committed before this exchange began is in `view` (linearizable read).
+    fn linear(&mut self) -> bool;
+
+    /// Polls the exchange again at this time at the latest.
+    fn wake_at(&mut self, time: Millis);
+}
+
+/// It is being fetched; return [`Progress::Pending`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotYet;
+
+/// How far an exchange is.
+#[derive(Debug)]
+pub enum Progress {
+    Pending,
+    Ready(Response),
+}
+
+/// One request and its answer.
+pub trait Exchange: Send {
+    fn poll(&mut self, context: &mut dyn Context) -> Progress;
+}
+
+/// A message to a WebSocket that nobody asked for: a subscription's notification.
+#[derive(Debug, Clone)]
+pub struct Push {
+    pub stream: StreamId,
+    pub message: Bytes,
+}
+
+/// The half of an adapter that speaks to clients.
+pub trait Front: Send {
+    /// An HTTP request.
+    fn request(&mut self, stream: StreamId, caller: &Caller, request: Request) -> Box<dyn Exchange>;
+
+    /// A message on a WebSocket.
+    fn message(&mut self, stream: StreamId, caller: &Caller, message: Bytes) -> Box<dyn Exchange>;
+
+    /// The connection is gone.
+    fn closed(&mut self, stream: StreamId);
+
+    /// A batch was committed: feed filters, notify subscribers. `view` is the state after it.
+    fn committed(&mut self, view: &dyn View, batch: &Batch, push: &mut Vec<Push>);
+}

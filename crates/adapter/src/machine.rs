@@ -1,0 +1,122 @@
+//! The deterministic half of an adapter.
+
+use bytes::Bytes;
+use kv::Domain;
+use types::{Digest, Height, Millis};
+
+use crate::{Caller, Exec, Lost, Outcome, Reject, Ticket, Unit, View};
+
+/// How a domain is held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Point access only.
+    Hashed,
+    /// Also [`View::scan`].
+    Ordered,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainSpec {
+    pub domain: Domain,
+    pub name: &'static str,
+    pub layout: Layout,
+}
+
+/// What an adapter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Short lower-case name of the protocol: `ethereum`, `kv`.
+    pub protocol: &'static str,
+    /// Version of the state's format. A different one needs [`Machine::migrate`].
+    pub state_format: u32,
+    pub domains: Vec<DomainSpec>,
+}
+
+/// Settings of the adapter from the constitution: its genesis and its rules, in a form of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub bytes: Bytes,
+}
+
+/// What is the same for all units of one batch and recorded in the entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Env {
+    /// The batch that is being made: one more than the height of the state below it.
+    pub height: Height,
+    /// Ledger time.
+    pub time: Millis,
+    /// Secret to the enclaves, different for every batch.
+    pub entropy: [u8; 32],
+}
+
+/// Something that happened, for subscribers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub topic: Bytes,
+    pub data: Bytes,
+}
+
+/// What a batch comes to as a whole: a block header, roots. Opaque outside the adapter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    pub bytes: Bytes,
+}
+
+/// What the runtime asks before it lets something through.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'a> {
+    Submit { unit: &'a [u8] },
+    Query { method: &'a str },
+    ReadReceipt { unit: &'a Unit },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Allow,
+    Redact,
+    Deny,
+}
+
+/// A blockchain protocol's rules. Synchronous; no I/O, no clock, no randomness of its own.
+pub trait Machine: Send + Sync {
+    fn describe(&self) -> Descriptor;
+
+    /// Writes the first state.
+    ///
+    /// # Errors
+    /// [`Reject`] says what in `settings` cannot be used.
+    fn genesis(&self, settings: &Settings, exec: &mut dyn Exec) -> Result<(), Reject>;
+
+    /// Brings a state of format `from` to the present one.
+    fn migrate(&self, from: u32, exec: &mut dyn Exec) -> Result<(), Reject>;
+
+    /// Decodes and checks what can be checked without executing, the signature above all. Runs on
+    /// the VN that received the unit, on committed state; the leader does not repeat it.
+    fn admit(&self, view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject>;
+
+    /// Executes one unit. A rejected unit must leave nothing (the runtime rolls its writes back).
+    fn execute(&self, unit: &Unit, exec: &mut dyn Exec) -> Result<Outcome, Lost>;
+
+    /// Executes a batch. An override may run in parallel, and must equal executing in order.
+    fn execute_all(&self, units: &[Unit], exec: &mut dyn Exec) -> Result<Vec<Outcome>, Lost> {
+        units
+            .iter()
+            .map(|unit| {
+                let before = exec.savepoint();
+                let outcome = self.execute(unit, exec)?;
+                if matches!(outcome, Outcome::Rejected(_)) {
+                    exec.rollback(before);
+                }
+                Ok(outcome)
+            })
+            .collect()
+    }
+
+    /// Closes a batch over its applied units (`outcomes` holds only `Applied`): block header, roots.
+    fn seal(&self, units: &[Unit], outcomes: &[Outcome], exec: &mut dyn Exec) -> Result<Claim, Lost>;
+
+    /// What a receipt of `unit` claims about it: the digest that becomes its leaf of the Merkle tree.
+    fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest;
+
+    fn authorize(&self, view: &dyn View, caller: &Caller, action: Action<'_>) -> Result<Access, Lost>;
+}

@@ -1,0 +1,44 @@
+//! Limits that more than one crate must agree on. Each says how its number was chosen.
+
+/// Longest message between two processes of a VN. Holds a genesis with some hundred thousand
+/// accounts; the next order of magnitude belongs into a snapshot.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// Most units (transactions) in one batch. At 27 us of recovery each, a batch of this size keeps
+/// one core busy for 0.1 s, past which latency suffers and throughput gains nothing.
+pub const BATCH_UNITS_MAX: usize = 4096;
+
+/// Most bytes of units in one batch: a batch is one consensus message, and 4 MiB cross a
+/// 10 Gbit/s link in 4 ms.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Largest single unit. Ethereum caps init code at 48 KiB; blobs do not occur; 512 KiB leaves room.
+pub const UNIT_BYTES_MAX: usize = 512 << 10;
+
+/// Largest sealed ledger entry, with room for the write set of a full batch.
+pub const ENTRY_BYTES_MAX: usize = 60 << 20;
+
+/// Batches that a leader may have in flight. Four covers a sync of 4 ms at one batch a
+/// millisecond; more only adds latency and work to undo.
+pub const BATCHES_IN_FLIGHT_MAX: u32 = 8;
+
+/// Largest request on the administrative channel (DESIGN section 1).
+pub const ADMINISTRATIVE_BYTES_MAX: usize = 64 << 10;
+
+/// Largest request on an application channel: a JSON-RPC batch of 1,000 large transactions.
+pub const APPLICATION_REQUEST_BYTES_MAX: usize = 16 << 20;
+
+/// Most connections of one VN. 4 KiB to 64 KiB of TLS state each: 256 MiB at the worst.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Largest message on a channel between two VNs.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Most actors in a network (`threshold` allows 64 dealers).
+pub const ACTORS_MAX: usize = 64;
+
+/// Most validating nodes in a network.
+pub const NODES_MAX: usize = 64;
+
+/// How far a leader's ledger time may be from a follower's clock (DESIGN section 4).
+pub const LEDGER_TIME_SKEW_MS: u64 = 2_000;
