@@ -30,7 +30,10 @@ pub struct Request {
 impl Request {
     /// The first header of this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -46,7 +49,11 @@ pub type Body = Bytes;
 
 impl Response {
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![("content-type", "application/json".into())], body: body.into() }
+        Self {
+            status,
+            headers: vec![("content-type", "application/json".into())],
+            body: body.into(),
+        }
     }
 }
 
@@ -123,7 +130,8 @@ pub struct Push {
 /// The half of an adapter that speaks to clients.
 pub trait Front: Send {
     /// An HTTP request.
-    fn request(&mut self, stream: StreamId, caller: &Caller, request: Request) -> Box<dyn Exchange>;
+    fn request(&mut self, stream: StreamId, caller: &Caller, request: Request)
+    -> Box<dyn Exchange>;
 
     /// A message on a WebSocket.
     fn message(&mut self, stream: StreamId, caller: &Caller, message: Bytes) -> Box<dyn Exchange>;

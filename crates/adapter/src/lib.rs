@@ -14,8 +14,12 @@ mod machine;
 mod state;
 mod unit;
 
-pub use exchange::{Body, Context, Exchange, Fate, Front, NotYet, Progress, Push, Request, Response, StreamId};
-pub use machine::{Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Layout, Machine, Settings};
+pub use exchange::{
+    Body, Context, Exchange, Fate, Front, NotYet, Progress, Push, Request, Response, StreamId,
+};
+pub use machine::{
+    Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Layout, Machine, Settings,
+};
 pub use state::{Exec, Savepoint, View};
 pub use unit::{Batch, Caller, Kind, Lost, Memo, Outcome, Reject, Role, Ticket, Unit};
 

@@ -113,10 +113,20 @@ pub trait Machine: Send + Sync {
     }
 
     /// Closes a batch over its applied units (`outcomes` holds only `Applied`): block header, roots.
-    fn seal(&self, units: &[Unit], outcomes: &[Outcome], exec: &mut dyn Exec) -> Result<Claim, Lost>;
+    fn seal(
+        &self,
+        units: &[Unit],
+        outcomes: &[Outcome],
+        exec: &mut dyn Exec,
+    ) -> Result<Claim, Lost>;
 
     /// What a receipt of `unit` claims about it: the digest that becomes its leaf of the Merkle tree.
     fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest;
 
-    fn authorize(&self, view: &dyn View, caller: &Caller, action: Action<'_>) -> Result<Access, Lost>;
+    fn authorize(
+        &self,
+        view: &dyn View,
+        caller: &Caller,
+        action: Action<'_>,
+    ) -> Result<Access, Lost>;
 }

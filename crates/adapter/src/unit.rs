@@ -34,7 +34,11 @@ pub struct Memo(pub Option<Arc<dyn Any + Send + Sync>>);
 
 impl fmt::Debug for Memo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Memo(decoded)" } else { "Memo(none)" })
+        f.write_str(if self.0.is_some() {
+            "Memo(decoded)"
+        } else {
+            "Memo(none)"
+        })
     }
 }
 
@@ -106,7 +110,10 @@ pub enum Kind {
 
 impl Reject {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }
 

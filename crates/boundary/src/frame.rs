@@ -21,7 +21,11 @@ pub fn encode<M: Message>(message: &M, out: &mut BytesMut) {
     let bytes = message.encoded_len();
     assert!(bytes <= FRAME_BYTES_MAX, "a message keeps the frame limit");
     out.reserve(4 + bytes);
-    out.extend_from_slice(&u32::try_from(bytes).expect("the frame limit fits 32 bits").to_be_bytes());
+    out.extend_from_slice(
+        &u32::try_from(bytes)
+            .expect("the frame limit fits 32 bits")
+            .to_be_bytes(),
+    );
     message.encode(out).expect("space was reserved");
 }
 
@@ -49,7 +53,9 @@ impl Decoder {
     }
 
     fn next_frame(&mut self) -> Result<Option<Bytes>, Broken> {
-        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let Some(prefix) = self.buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let bytes = u32::from_be_bytes(*prefix) as usize; // u32 always fits usize here
         if bytes > FRAME_BYTES_MAX {
             return Err(Broken::TooLong { bytes });
@@ -71,7 +77,10 @@ mod tests {
     fn received(data: &'static [u8]) -> HostToManager {
         HostToManager {
             now: 7,
-            message: Some(host_to_manager::Message::Received(Received { connection: 3, data: data.into() })),
+            message: Some(host_to_manager::Message::Received(Received {
+                connection: 3,
+                data: data.into(),
+            })),
         }
     }
 
@@ -97,7 +106,10 @@ mod tests {
     fn an_announced_length_beyond_the_limit_is_refused_before_it_sizes_anything() {
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(&u32::MAX.to_be_bytes());
-        assert!(matches!(decoder.next::<HostToManager>(), Err(Broken::TooLong { .. })));
+        assert!(matches!(
+            decoder.next::<HostToManager>(),
+            Err(Broken::TooLong { .. })
+        ));
         assert!(decoder.buffer().capacity() < 1 << 20);
     }
 }

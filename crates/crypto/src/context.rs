@@ -1,0 +1,65 @@
+//! The registry of context strings. No two uses of a key share one.
+
+/// What a signature or a derived key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// Session key → key that seals ledger entries of one sealer and restart count.
+    LedgerSeal,
+    /// Session key → key of commit evidence (the salt of a Merkle leaf).
+    CommitEvidence,
+    /// Session key → key that seals snapshots.
+    SnapshotSeal,
+    /// Session key → seed of the entropy of batches in one term.
+    BatchEntropy,
+    /// Epoch-independent secret → what a worker may use for tokens and keyed roots.
+    WorkerKey,
+    /// Leader's VN key over a root of the ledger's Merkle tree.
+    LedgerRoot,
+    /// Owner over the tuple {owner, address, VN public key}.
+    NodeTuple,
+    /// Actor over a proposal.
+    Proposal,
+    /// Actor over a ballot.
+    Ballot,
+    /// Platform over software evidence.
+    SoftwareEvidence,
+    /// Enclave: report data of evidence.
+    ReportData,
+    /// Name of an actor → its identity.
+    ActorId,
+    /// Constitution → identity of the network.
+    NetworkId,
+    /// Seed → P-256 private key.
+    SigningKeySeed,
+    /// Digest of a ledger entry.
+    EntryDigest,
+    /// Actor's agent delegation.
+    AgentDelegation,
+    /// Network identity over what it states about the ledger to outsiders.
+    NetworkStatement,
+}
+
+impl Context {
+    /// The bytes that enter the hash or the signature.
+    pub const fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::LedgerSeal => b"coco/1 ledger seal",
+            Self::CommitEvidence => b"coco/1 commit evidence",
+            Self::SnapshotSeal => b"coco/1 snapshot seal",
+            Self::BatchEntropy => b"coco/1 batch entropy",
+            Self::WorkerKey => b"coco/1 worker key",
+            Self::LedgerRoot => b"coco/1 ledger root",
+            Self::NodeTuple => b"coco/1 node tuple",
+            Self::Proposal => b"coco/1 proposal",
+            Self::Ballot => b"coco/1 ballot",
+            Self::SoftwareEvidence => b"coco/1 software evidence",
+            Self::ReportData => b"coco/1 report data",
+            Self::ActorId => b"coco/1 actor",
+            Self::NetworkId => b"coco/1 network",
+            Self::SigningKeySeed => b"coco/1 signing key seed",
+            Self::EntryDigest => b"coco/1 entry",
+            Self::AgentDelegation => b"coco/1 agent delegation",
+            Self::NetworkStatement => b"coco/1 network statement",
+        }
+    }
+}
