@@ -480,3 +480,32 @@ mod tests {
         }
     }
 }
+#[test]
+fn zz() {
+    let key = SigningKey::generate(&mut crate::Entropy::new(&[1; 32]));
+    let request = CertificateRequest {
+        common_name: "ca",
+        dns_names: vec!["localhost".into()],
+        not_before: Millis(86400000),
+        not_after: Millis(8640000000),
+        authority: true,
+        extensions: vec![],
+        serial: [1; 16],
+    };
+    let ca = issue(key.public(), &request, &key, None);
+    let k2 = SigningKey::generate(&mut crate::Entropy::new(&[3; 32]));
+    let request = CertificateRequest {
+        common_name: "leaf",
+        dns_names: vec!["localhost".into()],
+        not_before: Millis(86400000),
+        not_after: Millis(8640000000),
+        authority: false,
+        extensions: vec![Extension {
+            oid: vec![1, 3, 6, 1, 4, 1, 99999, 1],
+            value: vec![4, 1, 3],
+        }],
+        serial: [3; 16],
+    };
+    let leaf = issue(k2.public(), &request, &key, Some(&ca));
+    println!("{} {}", leaf.der().len(), hex::encode(&leaf.der()[320..]));
+}
