@@ -17,6 +17,9 @@ use crate::{PublicKey, SigningKey, sha256};
 const CERTIFICATE_BYTES_MAX: usize = 256 << 10;
 const CHAIN_CERTIFICATES_MAX: usize = 6;
 
+/// AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758).
+const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+
 /// Why a certificate or a chain is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificate {
@@ -320,11 +323,21 @@ impl Certificate {
         if child.issuer() != parent.subject() {
             return Err(BadCertificate::Signature);
         }
-        if child.signature_algorithm.algorithm
-            != x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256
-            || child.signature_algorithm != child.tbs_certificate.signature
-            || child.signature_value.unused_bits != 0
-        {
+        // One encoding only (DER): what stands behind the signed part is compared byte by byte,
+        // since the parser is more tolerant than a certificate that is pinned by digest may be.
+        let signature = &child.signature_value.data;
+        let tail = [
+            ECDSA_WITH_SHA256,
+            &[
+                3,
+                u8::try_from(signature.len() + 1).map_err(|_| BadCertificate::Signature)?,
+                0,
+            ],
+            signature,
+        ]
+        .concat();
+        let signed = child.tbs_certificate.as_ref();
+        if !self.der.ends_with(&tail) || self.der.len() != 4 + signed.len() + tail.len() {
             return Err(BadCertificate::Signature);
         }
         let fixed =
@@ -479,33 +492,4 @@ mod tests {
             assert!(verdict.is_err(), "byte {at}");
         }
     }
-}
-#[test]
-fn zz() {
-    let key = SigningKey::generate(&mut crate::Entropy::new(&[1; 32]));
-    let request = CertificateRequest {
-        common_name: "ca",
-        dns_names: vec!["localhost".into()],
-        not_before: Millis(86400000),
-        not_after: Millis(8640000000),
-        authority: true,
-        extensions: vec![],
-        serial: [1; 16],
-    };
-    let ca = issue(key.public(), &request, &key, None);
-    let k2 = SigningKey::generate(&mut crate::Entropy::new(&[3; 32]));
-    let request = CertificateRequest {
-        common_name: "leaf",
-        dns_names: vec!["localhost".into()],
-        not_before: Millis(86400000),
-        not_after: Millis(8640000000),
-        authority: false,
-        extensions: vec![Extension {
-            oid: vec![1, 3, 6, 1, 4, 1, 99999, 1],
-            value: vec![4, 1, 3],
-        }],
-        serial: [3; 16],
-    };
-    let leaf = issue(k2.public(), &request, &key, Some(&ca));
-    println!("{} {}", leaf.der().len(), hex::encode(&leaf.der()[320..]));
 }
