@@ -21,6 +21,18 @@ pub trait View {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) -> Result<(), Lost>;
+
+    /// As [`View::scan`], from the first key greater than `after` on: the next page of a listing.
+    /// The worker's views start there; this default passes over what comes before.
+    fn scan_after(
+        &self,
+        domain: Domain,
+        prefix: &[u8],
+        after: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
+    ) -> Result<(), Lost> {
+        self.scan(domain, prefix, &mut |key, value| key <= after || visit(key, value))
+    }
 }
 
 /// A mark in the writes of an execution.
