@@ -24,14 +24,16 @@ pub struct LogEntry {
     pub configuration: Option<Configuration>,
 }
 
-/// A message to another node's engine: encoded, opaque to who carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message to another node's engine: encoded, opaque to who carries it; `Debug` says it in a line.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message(pub Bytes);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Follows `leader` in `term`, or knows none.
+    /// A node that only asks whether it would be elected (pre-vote, thesis 9.6) is still this.
     Follower { term: Term, leader: Option<NodeId> },
+    /// Asks for votes, or was elected and waits for the entry that opens its term to commit.
     Candidate { term: Term },
     /// Elected, and everything earlier is committed and was given out by [`Effect::Commit`]. Comes
     /// only after the entry that the leader appended for its own term has committed.
@@ -48,7 +50,11 @@ pub enum Effect {
     /// Write and sync; then call [`Engine::persisted`] (the driver may group several).
     Append { entries: Vec<LogEntry> },
     /// A follower needs entries that are no longer in memory: call [`Engine::supply`] with them.
-    Load { node: NodeId, first: Index, last: Index },
+    Load {
+        node: NodeId,
+        first: Index,
+        last: Index,
+    },
     /// All entries up to here are committed, for ever. Those after the previous `Commit` are to be
     /// applied; the engine keeps them in memory until [`Engine::applied`].
     Commit { upto: Index },
@@ -62,7 +68,8 @@ pub enum Effect {
     ReadRefused { request: u64 },
 }
 
-/// The node is not the leader of that term (any more).
+/// The node is not the leader of that term (any more), or does not take this proposal now: then
+/// `leader` is the node itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the leader of this term")]
 pub struct NotLeader {
@@ -80,7 +87,10 @@ impl Default for Timing {
     /// One site: a lost leader is replaced in 300 to 600 ms, a busy one is not deposed by a
     /// stall of a few disk syncs.
     fn default() -> Self {
-        Self { heartbeat_ms: 50, election_ms: 300 }
+        Self {
+            heartbeat_ms: 50,
+            election_ms: 300,
+        }
     }
 }
 
@@ -94,7 +104,8 @@ pub trait Engine {
     /// The index and term that [`Engine::propose`] will take next, if this node leads.
     fn next(&self) -> Option<(Term, Index)>;
 
-    /// Appends an entry that carries exactly the term and index of [`Engine::next`].
+    /// Appends an entry that carries exactly the term and index of [`Engine::next`]. One that
+    /// changes the configuration is refused unless [`Engine::may_change`].
     ///
     /// # Errors
     /// [`NotLeader`]: nothing was appended.
@@ -104,10 +115,12 @@ pub trait Engine {
     fn receive(&mut self, now: Millis, from: NodeId, message: Message, out: &mut Vec<Effect>);
 
     /// Entries up to here, and with this term at that index, are on disk. Late news about entries
-    /// since truncated are ignored.
+    /// since replaced by others are ignored; the driver itself drops news of a write that it began
+    /// before an [`Effect::Truncate`] at or below `upto` (the same entry may come back).
     fn persisted(&mut self, term: Term, upto: Index, out: &mut Vec<Effect>);
 
-    /// Entries that [`Effect::Load`] asked for, in order, perhaps fewer.
+    /// Entries that [`Effect::Load`] asked for, in order, perhaps fewer (some MiB are plenty). Their
+    /// `configuration` need not be filled in.
     fn supply(&mut self, node: NodeId, entries: Vec<LogEntry>, out: &mut Vec<Effect>);
 
     /// The driver is done with entries up to here; memory of them may go, but for those that
@@ -125,6 +138,11 @@ pub trait Engine {
     /// # Errors
     /// [`NotLeader`], also when a hand-over is already under way.
     fn transfer(&mut self, to: NodeId, out: &mut Vec<Effect>) -> Result<(), NotLeader>;
+
+    /// Whether an entry with this configuration may be proposed now: this node leads, its term is
+    /// open, the change before is committed, and the step is one of those that are safe. See
+    /// [`Configuration::change`] and [`Configuration::leave`], which make such steps.
+    fn may_change(&self, to: &Configuration) -> bool;
 
     fn role(&self) -> Role;
     fn configuration(&self) -> &Configuration;
