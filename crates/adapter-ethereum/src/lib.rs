@@ -1,1 +1,33 @@
-//! 
+//! The Ethereum protocol in a worker enclave: revm under, JSON-RPC above.
+//!
+//! * [`machine`]: the rules over versioned maps. The same inputs give the same writes on every VN.
+//! * [`Settings`]: a network's genesis and rules, as JSON.
+//!
+//! What is deliberately absent: a mempool (the worker's pool is generic), fees, mining, peer-to-peer
+//! networking, and user keys.
+
+mod settings;
+mod transaction;
+mod receipt;
+mod state;
+mod codes;
+mod overlay;
+mod execute;
+mod block;
+mod machine;
+mod visibility;
+
+use std::sync::Arc;
+
+pub use block::{Stored as StoredHeader, header};
+pub use receipt::{Receipt, Status};
+pub use settings::{Alloc, Fork, Profile, Replay, Rules, Settings, TRANSACTION_GAS_CAP, Unusable};
+pub use state::{
+    ACCOUNT, AccountRecord, CODE, HASH, HEADER, LOGS, META, STORAGE, account, code, domains, storage,
+};
+pub use transaction::{Envelope, TRANSACTION_BYTES_MAX, Transaction};
+
+/// The deterministic half. It takes its settings at genesis and reads them from the state later.
+pub fn machine() -> Arc<dyn adapter::Machine> {
+    Arc::new(machine::Ethereum::default())
+}

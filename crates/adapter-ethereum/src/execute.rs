@@ -1,0 +1,206 @@
+//! Running transactions: one EVM for a whole batch.
+//!
+//! Building an EVM costs more than a plain transfer, so a batch shares one: its frames, its
+//! precompiles and the [`Overlay`] below live as long as the batch. Every transaction is still
+//! closed by itself, so that a batch equals its transactions one by one.
+
+use adapter::{Exec, Kind, Lost, Reject, View};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
+use revm::context_interface::block::BlobExcessGasAndPrice;
+use revm::handler::{MainnetContext, MainnetEvm};
+use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
+use types::Height;
+
+use crate::block;
+use crate::codes::Codes;
+use crate::overlay::{Changes, Gone, Overlay};
+use crate::settings::{Fork, Rules};
+
+/// What the EVM is told about the block.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    pub(crate) block: BlockEnv,
+    /// Secret of the batch; every transaction gets its own PREVRANDAO from it.
+    entropy: Option<[u8; 32]>,
+}
+
+impl Environment {
+    /// Of the batch that is being made.
+    pub(crate) fn of_batch(exec: &dyn Exec, rules: &Rules) -> Result<Self, Lost> {
+        let env = exec.env();
+        let timestamp = block::timestamp(exec.view(), env.height, env.time.0)?;
+        let entropy = env.entropy;
+        Ok(Self::new(rules, env.height, timestamp, Some(entropy)))
+    }
+
+    /// Of a call on committed state: as if in the latest block. Nothing random is shown.
+    pub(crate) fn of_call(view: &dyn View, rules: &Rules, timestamp: u64) -> Self {
+        Self::new(rules, view.height(), timestamp, None)
+    }
+
+    fn new(rules: &Rules, height: Height, timestamp: u64, entropy: Option<[u8; 32]>) -> Self {
+        let Some(replay) = &rules.replay else {
+            let block = BlockEnv {
+                number: U256::from(height.0),
+                beneficiary: Address::ZERO,
+                timestamp: U256::from(timestamp),
+                gas_limit: rules.gas_limit,
+                basefee: 0,
+                difficulty: U256::ZERO,
+                prevrandao: Some(B256::ZERO),
+                blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+                slot_num: 0,
+            };
+            return Self { block, entropy };
+        };
+        let merged = rules.fork >= Fork::Paris;
+        let blob = (rules.fork >= Fork::Cancun).then(|| match replay.blob_base_fee_update_fraction {
+            0 => BlobExcessGasAndPrice::new_with_spec(replay.excess_blob_gas, rules.fork.spec()),
+            fraction => BlobExcessGasAndPrice::new(replay.excess_blob_gas, fraction),
+        });
+        let block = BlockEnv {
+            number: U256::from(replay.number),
+            beneficiary: replay.coinbase,
+            timestamp: U256::from(replay.timestamp),
+            gas_limit: rules.gas_limit,
+            basefee: replay.base_fee_per_gas,
+            difficulty: if merged { U256::ZERO } else { replay.difficulty },
+            prevrandao: merged.then_some(replay.prev_randao),
+            blob_excess_gas_and_price: blob,
+            slot_num: 0,
+        };
+        Self { block, entropy: None }
+    }
+
+    /// PREVRANDAO of one transaction: nobody outside the enclaves knows it before execution.
+    fn randao(&self, hash: &B256) -> Option<B256> {
+        self.entropy
+            .map(|entropy| keccak256([b"coco ethereum prevrandao v1".as_slice(), &entropy, hash.as_slice()].concat()))
+    }
+}
+
+/// Why a transaction was not executed.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Rejected(Reject),
+    Lost(Lost),
+}
+
+impl From<Lost> for Refusal {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+/// An EVM over a state, with an overlay that gathers what its transactions did.
+pub(crate) struct Executor<'a> {
+    evm: MainnetEvm<MainnetContext<Overlay<'a>>>,
+    environment: Environment,
+}
+
+impl<'a> Executor<'a> {
+    pub(crate) fn new(view: &'a dyn View, codes: &'a Codes, rules: &'a Rules, environment: Environment) -> Self {
+        Self::configured(view, codes, rules, environment, |_| {})
+    }
+
+    /// An executor for simulations, which relax some checks.
+    pub(crate) fn configured(
+        view: &'a dyn View,
+        codes: &'a Codes,
+        rules: &'a Rules,
+        environment: Environment,
+        relax: impl FnOnce(&mut CfgEnv),
+    ) -> Self {
+        let mut cfg = CfgEnv::new_with_spec(rules.fork.spec());
+        cfg.chain_id = rules.chain_id;
+        if let Some(replay) = &rules.replay
+            && replay.blob_base_fee_update_fraction != 0
+        {
+            cfg.blob_base_fee_update_fraction = Some(replay.blob_base_fee_update_fraction);
+        }
+        relax(&mut cfg);
+        let evm = Context::mainnet()
+            .with_db(Overlay::new(view, codes, rules))
+            .with_block(environment.block.clone())
+            .with_cfg(cfg)
+            .build_mainnet();
+        Self { evm, environment }
+    }
+
+    /// Executes one transaction and keeps what it did.
+    pub(crate) fn run(&mut self, transaction: TxEnv, hash: &B256) -> Result<ExecutionResult, Refusal> {
+        if let Some(randao) = self.environment.randao(hash) {
+            self.evm.ctx.block.prevrandao = Some(randao);
+        }
+        let result = self.evm.transact_one(transaction);
+        let state = self.evm.finalize();
+        match result {
+            Ok(result) => {
+                self.evm.ctx.journaled_state.database.commit(state);
+                Ok(result)
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// Executes and forgets.
+    pub(crate) fn simulate(&mut self, transaction: TxEnv) -> Result<ExecutionResult, Refusal> {
+        let result = self.evm.transact_one(transaction);
+        self.evm.finalize();
+        result.map_err(refusal)
+    }
+
+    /// A call that the protocol itself makes. One to an absent contract does nothing.
+    pub(crate) fn system(&mut self, contract: Address, data: Vec<u8>) -> Result<(), Lost> {
+        let result = self.evm.system_call_one(contract, data.into());
+        let mut state = self.evm.finalize();
+        match result {
+            Ok(_) => {
+                // The caller of a system call is not touched by it (EIP-4788).
+                state.remove(&revm::handler::SYSTEM_ADDRESS);
+                self.evm.ctx.journaled_state.database.commit(state);
+                Ok(())
+            }
+            Err(EVMError::Database(Gone(lost))) => Err(lost),
+            Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn into_changes(self) -> Changes {
+        self.evm.ctx.journaled_state.database.into_changes()
+    }
+}
+
+/// In the words that clients know from geth.
+fn refusal(error: EVMError<Gone>) -> Refusal {
+    let invalid = |text: String| Refusal::Rejected(Reject::new(Kind::Invalid, text));
+    match error {
+        EVMError::Database(Gone(lost)) => Refusal::Lost(lost),
+        EVMError::Transaction(reason) => match reason {
+            InvalidTransaction::NonceTooHigh { tx, state } => Refusal::Rejected(Reject::new(
+                Kind::Later,
+                format!("nonce too high: next nonce {state}, tx nonce {tx}"),
+            )),
+            InvalidTransaction::NonceTooLow { tx, state } => {
+                invalid(format!("nonce too low: next nonce {state}, tx nonce {tx}"))
+            }
+            InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
+                invalid(format!("insufficient funds for gas * price + value: balance {balance}, tx cost {fee}"))
+            }
+            InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+                invalid(format!("intrinsic gas too low: gas {gas_limit}, minimum needed {initial_gas}"))
+            }
+            InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
+                invalid(format!("insufficient gas for floor data gas cost: gas {gas_limit}, minimum needed {gas_floor}"))
+            }
+            InvalidTransaction::CreateInitCodeSizeLimit => {
+                invalid("max initcode size exceeded: limit 49152".into())
+            }
+            InvalidTransaction::RejectCallerWithCode => invalid("sender not an eoa".into()),
+            other => invalid(other.to_string()),
+        },
+        other => Refusal::Rejected(Reject::new(Kind::Fault, format!("the EVM failed: {other}"))),
+    }
+}

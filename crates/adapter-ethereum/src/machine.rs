@@ -1,0 +1,254 @@
+//! The deterministic half: Ethereum's rules over versioned maps.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use adapter::{
+    Access, Action, Caller, Claim, Descriptor, Exec, Kind, Lost, Machine, Memo, Outcome, Reject, Ticket, Unit,
+    View,
+};
+use alloy_primitives::{Address, B256, address, keccak256};
+use bytes::Bytes;
+use revm::primitives::KECCAK_EMPTY;
+use sha2::{Digest as _, Sha256};
+use types::{Digest, UnitId};
+
+use crate::block;
+use crate::codes::Codes;
+use crate::execute::{Environment, Executor, Refusal};
+use crate::receipt::Receipt;
+use crate::settings::{Fork, Rules, Settings};
+use crate::state::{
+    ACCOUNT, AccountRecord, CODE, META, META_RULES, STORAGE, account, domains, encode_slot, storage_key,
+};
+use crate::transaction::Transaction;
+
+/// EIP-4788: where the parent beacon block's root goes.
+const BEACON_ROOTS: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
+/// EIP-2935: where the parent block's hash goes.
+const HISTORY: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
+/// EIP-7002: withdrawal requests.
+const WITHDRAWALS: Address = address!("00000961Ef480Eb55e80D19ad83579A64c007002");
+/// EIP-7251: consolidation requests.
+const CONSOLIDATIONS: Address = address!("0000BBdDc7CE488642fb579F8B00f3a590007251");
+
+/// The Ethereum protocol.
+#[derive(Debug, Default)]
+pub(crate) struct Ethereum {
+    codes: Codes,
+    /// The rules last read and the bytes they came from.
+    rules: RwLock<Option<(Bytes, Arc<Rules>)>>,
+}
+
+impl Ethereum {
+    pub(crate) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
+    /// The rules that genesis wrote.
+    pub(crate) fn rules(&self, view: &dyn View) -> Result<Arc<Rules>, Lost> {
+        // A state without rules never had a genesis: there is nothing to answer from.
+        let bytes = view.get(META, META_RULES)?.ok_or(Lost)?;
+        if let Some((known, rules)) = &*self.rules.read().unwrap_or_else(PoisonError::into_inner)
+            && *known == bytes
+        {
+            return Ok(rules.clone());
+        }
+        let rules: Arc<Rules> =
+            Arc::new(serde_json::from_slice(&bytes).expect("rules are written by this adapter only"));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some((bytes, rules.clone()));
+        Ok(rules)
+    }
+
+    fn run(&self, units: &[Unit], exec: &mut dyn Exec) -> Result<Vec<Outcome>, Lost> {
+        let rules = self.rules(exec.view())?;
+        let environment = Environment::of_batch(exec, &rules)?;
+        let mut executor = Executor::new(exec.view(), &self.codes, &rules, environment);
+        let mut outcomes = Vec::with_capacity(units.len());
+        for unit in units {
+            outcomes.push(match run_one(unit, &rules, &mut executor) {
+                Ok(receipt) => Outcome::Applied { receipt: receipt.encode() },
+                Err(Refusal::Rejected(reject)) => Outcome::Rejected(reject),
+                Err(Refusal::Lost(lost)) => return Err(lost),
+            });
+        }
+        executor.into_changes().write(exec);
+        Ok(outcomes)
+    }
+}
+
+fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Receipt, Refusal> {
+    if let Some(known) = unit.memo.0.as_ref().and_then(|memo| memo.downcast_ref::<Transaction>()) {
+        return Ok(Receipt::of(executor.run(known.env.clone(), &known.hash)?));
+    }
+    let sender = Address::try_from(unit.established.as_ref()).map_err(|_| {
+        Refusal::Rejected(Reject::new(Kind::Malformed, "the unit came without its sender of 20 bytes"))
+    })?;
+    let decoded = Transaction::established(&unit.raw, sender, rules).map_err(Refusal::Rejected)?;
+    Ok(Receipt::of(executor.run(decoded.env, &decoded.hash)?))
+}
+
+impl Machine for Ethereum {
+    fn describe(&self) -> Descriptor {
+        Descriptor { protocol: "ethereum", state_format: 1, domains: domains() }
+    }
+
+    fn genesis(&self, settings: &adapter::Settings, exec: &mut dyn Exec) -> Result<(), Reject> {
+        let settings =
+            Settings::parse(&settings.bytes).map_err(|e| Reject::new(Kind::Malformed, e.to_string()))?;
+        let rules = serde_json::to_vec(&settings.rules).expect("rules are plain data");
+        exec.put(META, META_RULES.into(), rules.into());
+        for (hash, code) in &settings.codes {
+            exec.put(CODE, Bytes::copy_from_slice(hash.as_slice()), code.0.clone());
+        }
+        for (address, given) in &settings.alloc {
+            let mut record = AccountRecord { balance: given.balance, nonce: given.nonce, ..Default::default() };
+            if let Some(code) = given.code.as_ref().filter(|code| !code.is_empty()) {
+                record.code_hash = keccak256(code);
+                exec.put(CODE, Bytes::copy_from_slice(record.code_hash.as_slice()), code.0.clone());
+            }
+            if let Some(hash) = given.code_hash {
+                record.code_hash = hash;
+            }
+            exec.put(ACCOUNT, Bytes::copy_from_slice(address.as_slice()), record.encode());
+            for (slot, value) in given.storage.iter().filter(|(_, value)| !value.is_zero()) {
+                let (key, length) = storage_key(address, 0, *slot);
+                exec.put(STORAGE, Bytes::copy_from_slice(&key[..length]), encode_slot(*value));
+            }
+        }
+        block::genesis(exec, &settings.rules, settings.timestamp);
+        self.open_foreign_block(&settings.rules, exec)
+            .map_err(|Lost| Reject::new(Kind::Fault, "the state was lost during genesis"))
+    }
+
+    fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
+        match from {
+            1 => Ok(()),
+            other => Err(Reject::new(
+                Kind::Fault,
+                format!("state format {other} is unknown; this adapter reads format 1"),
+            )),
+        }
+    }
+
+    fn admit(&self, view: &dyn View, _caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
+        let lost = |Lost| Reject::new(Kind::Busy, "this node's state is being rebuilt; try again");
+        let rules = self.rules(view).map_err(lost)?;
+        let transaction = Transaction::admit(raw, &rules)?;
+        let nonce = transaction.env.nonce;
+        if rules.replay.is_none() {
+            intrinsic_gas(&transaction, &rules)?;
+        }
+        let next = account(view, &transaction.sender).map_err(lost)?.map_or(0, |record| record.nonce);
+        if nonce < next {
+            return Err(Reject::new(
+                Kind::Invalid,
+                format!("nonce too low: next nonce {next}, tx nonce {nonce}"),
+            ));
+        }
+        let sender = Bytes::copy_from_slice(transaction.sender.as_slice());
+        Ok(Ticket {
+            id: UnitId(transaction.hash.0),
+            lane: sender.clone(),
+            lane_seq: nonce,
+            lane_next: next,
+            after: Vec::new(),
+            established: sender,
+            memo: Memo(Some(Arc::new(transaction))),
+        })
+    }
+
+    fn execute(&self, unit: &Unit, exec: &mut dyn Exec) -> Result<Outcome, Lost> {
+        let mut outcomes = self.run(std::slice::from_ref(unit), exec)?;
+        Ok(outcomes.pop().expect("one unit gives one outcome"))
+    }
+
+    fn execute_all(&self, units: &[Unit], exec: &mut dyn Exec) -> Result<Vec<Outcome>, Lost> {
+        self.run(units, exec)
+    }
+
+    fn seal(&self, units: &[Unit], outcomes: &[Outcome], exec: &mut dyn Exec) -> Result<Claim, Lost> {
+        let rules = self.rules(exec.view())?;
+        self.close_foreign_block(&rules, exec)?;
+        let env = exec.env();
+        let timestamp = block::timestamp(exec.view(), env.height, env.time.0)?;
+        Ok(Claim { bytes: block::seal(exec, &rules, timestamp, units, outcomes)? })
+    }
+
+    fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest {
+        let mut hasher = Sha256::new();
+        hasher.update(b"coco ethereum claim v1");
+        hasher.update(unit.id.as_ref());
+        hasher.update(Sha256::digest(receipt));
+        Digest(hasher.finalize().into())
+    }
+
+    fn authorize(&self, _view: &dyn View, caller: &Caller, action: Action<'_>) -> Result<Access, Lost> {
+        Ok(crate::visibility::authorize(caller, action))
+    }
+}
+
+impl Ethereum {
+    /// What a fork does before the first transaction of a block. Replay rules only: a network has no
+    /// beacon chain, and BLOCKHASH serves its hashes.
+    fn open_foreign_block(&self, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {
+        let Some(replay) = rules.replay.as_ref().filter(|replay| replay.system_calls) else { return Ok(()) };
+        self.system_calls(
+            rules,
+            exec,
+            [
+                (Fork::Cancun, BEACON_ROOTS, replay.parent_beacon_block_root.to_vec()),
+                (Fork::Prague, HISTORY, replay.parent_hash.to_vec()),
+            ],
+        )
+    }
+
+    fn close_foreign_block(&self, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {
+        if rules.replay.as_ref().is_none_or(|replay| !replay.system_calls) {
+            return Ok(());
+        }
+        let calls = [WITHDRAWALS, CONSOLIDATIONS].map(|contract| (Fork::Prague, contract, Vec::new()));
+        self.system_calls(rules, exec, calls)
+    }
+
+    fn system_calls(
+        &self,
+        rules: &Rules,
+        exec: &mut dyn Exec,
+        calls: impl IntoIterator<Item = (Fork, Address, Vec<u8>)>,
+    ) -> Result<(), Lost> {
+        let environment = Environment::of_batch(exec, rules)?;
+        let mut executor = Executor::new(exec.view(), &self.codes, rules, environment);
+        for (since, contract, data) in calls {
+            if rules.fork >= since {
+                let record = account(exec.view(), &contract)?;
+                if record.is_some_and(|record| record.code_hash != KECCAK_EMPTY) {
+                    executor.system(contract, data)?;
+                }
+            }
+        }
+        executor.into_changes().write(exec);
+        Ok(())
+    }
+}
+
+/// What a transaction costs before its first instruction must fit into its gas limit.
+fn intrinsic_gas(transaction: &Transaction, rules: &Rules) -> Result<(), Reject> {
+    use revm::context_interface::cfg::gas_params::GasParams;
+    let gas = GasParams::new_spec(rules.fork.spec()).initial_tx_gas_for_tx(&transaction.env, None);
+    let limit = transaction.env.gas_limit;
+    let too_low = |what: &str, needed: u64| {
+        Err(Reject::new(Kind::Invalid, format!("{what}: gas {limit}, minimum needed {needed}")))
+    };
+    if gas.initial_total_gas() > limit {
+        return too_low("intrinsic gas too low", gas.initial_total_gas());
+    }
+    if rules.fork >= Fork::Prague && gas.floor_gas() > limit {
+        return too_low("insufficient gas for floor data gas cost", gas.floor_gas());
+    }
+    Ok(())
+}
+
+/// The hash of a transaction is its id.
+pub(crate) fn hash_of(id: &UnitId) -> B256 {
+    B256::from(id.0)
+}
