@@ -13,6 +13,8 @@ pub enum Context {
     BatchEntropy,
     /// Epoch-independent secret → what a worker may use for tokens and keyed roots.
     WorkerKey,
+    /// Place of a transaction in the ledger, bound into its Merkle leaf.
+    LedgerLeaf,
     /// Leader's VN key over a root of the ledger's Merkle tree.
     LedgerRoot,
     /// Owner over the tuple {owner, address, VN public key}.
@@ -48,6 +50,7 @@ impl Context {
             Self::SnapshotSeal => b"coco/1 snapshot seal",
             Self::BatchEntropy => b"coco/1 batch entropy",
             Self::WorkerKey => b"coco/1 worker key",
+            Self::LedgerLeaf => b"coco/1 ledger leaf",
             Self::LedgerRoot => b"coco/1 ledger root",
             Self::NodeTuple => b"coco/1 node tuple",
             Self::Proposal => b"coco/1 proposal",
