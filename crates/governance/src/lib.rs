@@ -1,1 +1,47 @@
-//! 
+//! Governance: a pure state machine fed with committed administrative entries.
+//!
+//! The [`Constitution`] is what the consortium agreed on. [`Command`]s are the administrative
+//! transactions; each is one ledger entry with a public and a private part. [`State`] is what they
+//! add up to, the same on every validating node and for every auditor who replays them. Who may do
+//! what ([`State::actor_of`], [`State::admit`]) is asked here and nowhere else.
+//!
+//! Source: Coco 2017, "Network Creation and Governance". Deliberately absent: clocks (time is the
+//! ledger's), randomness, files, appraisal of evidence (crate `tee`; the manager does it before it
+//! proposes an admission).
+
+mod constitution;
+mod voting;
+
+mod canonical;
+mod certificate;
+mod summary;
+mod validate;
+
+mod command;
+mod refused;
+mod tuple;
+
+mod node;
+mod state;
+
+mod admission;
+mod caller;
+mod public;
+
+pub use admission::Admission;
+pub use caller::Caller;
+pub use canonical::{BadConstitution, actor_id};
+pub use certificate::Listed;
+pub use command::{
+    AdmitNode, BadCommand, Command, Departure, EpochCause, Genesis, NetworkIdentity,
+};
+pub use constitution::{
+    Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Standing, Visibility,
+};
+pub use node::{Configuration, Lease, Node, Status};
+pub use public::{PublicFact, facts_from_public};
+pub use refused::Refused;
+pub use state::{Fact, State};
+pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};
+pub use validate::{Invalid, Problem, valid_address, valid_name};
+pub use voting::{ChangeKind, NotAPolicy, Policy, Voting};

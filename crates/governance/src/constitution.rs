@@ -1,0 +1,260 @@
+//! The constitution: what the members of a network agreed on, as data.
+//!
+//! Source: Coco 2017, "Constitution". The text form is TOML (unknown keys are refused), the form
+//! that is signed, hashed and stored is canonical CBOR ([`Constitution::to_cbor`]).
+//!
+//! Fields are encoded as arrays; a field that a later version appends is optional, so that the
+//! digest of an existing constitution never changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use types::{Digest, Millis, limits};
+
+use crate::{Listed, Voting};
+
+/// The whole of it. Lists are kept sorted by name (nodes by owner, then address).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Constitution {
+    /// Name of the network, for people; its identity is [`Constitution::network_id`].
+    #[n(0)]
+    pub network: String,
+    /// Ledger time of the first entry.
+    #[n(1)]
+    pub genesis_time_ms: Millis,
+    /// Whether the entries that hold a constitution show it to whoever has the files.
+    #[n(2)]
+    #[serde(default)]
+    pub visibility: Visibility,
+    #[n(3)]
+    #[serde(default)]
+    pub settings: Settings,
+    #[n(4)]
+    #[serde(default)]
+    pub voting: Voting,
+    #[n(5)]
+    #[serde(default)]
+    pub standing: Standing,
+    /// Further policies by name; those that this version does not support are refused.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, String>,
+    #[n(7)]
+    pub actors: Vec<Actor>,
+    /// Where validating nodes may run. Each slot is filled by one incarnation after the other.
+    #[n(8)]
+    pub nodes: Vec<NodeSlot>,
+    #[n(9)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protocols: Vec<Protocol>,
+    /// Which code may run.
+    #[n(10)]
+    pub code: tee::CodeManifest,
+    /// Which platforms may run it.
+    #[n(11)]
+    pub tee: tee::Manifest,
+}
+
+/// An organisation. It may govern (member), take part (participant), or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    #[n(0)]
+    pub name: String,
+    #[n(1)]
+    pub roles: BTreeSet<Role>,
+    /// May read everything; each use is recorded.
+    #[n(2)]
+    #[serde(default)]
+    pub auditor: bool,
+    /// Leaf certificates, or issuing intermediates under which the actor rolls its own.
+    #[n(3)]
+    pub certificates: Vec<Listed>,
+}
+
+impl Actor {
+    /// Whether it votes.
+    pub fn is_member(&self) -> bool {
+        self.roles.contains(&Role::Member)
+    }
+}
+
+/// What an actor may do.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Role {
+    /// Governs: proposes and votes.
+    #[n(0)]
+    Member,
+    /// Submits transactions and may run nodes.
+    #[n(1)]
+    Participant,
+}
+
+/// A place where one validating node may run: an owner and the address where others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSlot {
+    /// Name of the actor that runs it.
+    #[n(0)]
+    pub owner: String,
+    /// `host:port`.
+    #[n(1)]
+    pub address: String,
+}
+
+/// A blockchain protocol that the network runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// Name of the adapter, such as `ethereum` or `kv`.
+    #[n(0)]
+    pub name: String,
+    /// Version of the adapter's state format.
+    #[n(1)]
+    pub version: u32,
+    /// SHA-256 of the genesis settings, which are too large to stand here.
+    #[n(2)]
+    pub settings_digest: Digest,
+    /// Who may read what, where the protocol itself does not say.
+    #[n(3)]
+    pub access: Access,
+    /// Settings that a vote may change while the network runs.
+    #[n(4)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Access to application state unless the application says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Access {
+    /// Every actor reads everything.
+    #[n(0)]
+    Transparent,
+    /// An actor reads what concerns it.
+    #[n(1)]
+    Confidential,
+}
+
+/// Whether the constitution stands in the public part of its entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Visibility {
+    /// An auditor reads it from the files alone.
+    #[default]
+    #[n(0)]
+    Public,
+    /// The files show its digest; the text is sealed.
+    #[n(1)]
+    Sealed,
+}
+
+/// Numbers of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long a session key seals the ledger.
+    #[n(0)]
+    pub epoch_length_ms: u64,
+    /// M: actors that must cooperate to recover a session key.
+    #[n(1)]
+    pub key_threshold: u32,
+    /// How long a node keeps a session key in memory without use.
+    #[n(2)]
+    pub session_key_ttl_ms: u64,
+    /// How long an admission is good before the node must attest again.
+    #[n(3)]
+    pub lease_length_ms: u64,
+    #[n(4)]
+    pub batch_units_max: u32,
+    #[n(5)]
+    pub batch_bytes_max: u32,
+    /// Batches that the leader may have proposed and not committed.
+    #[n(6)]
+    pub batches_in_flight_max: u32,
+    /// r: hosts that may roll a disk back or run two incarnations in a restart (DESIGN section 6).
+    #[n(7)]
+    pub restart_faults_max: u32,
+}
+
+impl Default for Settings {
+    /// A day per epoch and lease, an hour of cached keys, batches as the limits of `types` allow.
+    fn default() -> Self {
+        Self {
+            epoch_length_ms: 24 * 3_600_000,
+            key_threshold: 1,
+            session_key_ttl_ms: 3_600_000,
+            lease_length_ms: 24 * 3_600_000,
+            batch_units_max: 1024,
+            batch_bytes_max: 2 << 20,
+            batches_in_flight_max: limits::BATCHES_IN_FLIGHT_MAX / 2,
+            restart_faults_max: 1,
+        }
+    }
+}
+
+/// Standing votes: what is accepted without a ballot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields, default)]
+pub struct Standing {
+    /// A listed node may return as a new incarnation on endorsed code (DESIGN section 6).
+    #[n(0)]
+    pub listed_nodes_return: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            listed_nodes_return: true,
+        }
+    }
+}
+
+impl Constitution {
+    /// The actor of that name.
+    pub fn actor(&self, name: &str) -> Option<&Actor> {
+        self.actors.iter().find(|a| a.name == name)
+    }
+
+    /// Those who vote, in order of name.
+    pub fn members(&self) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(|a| a.is_member())
+    }
+
+    /// Whether a node of that owner may run at that address.
+    pub fn has_slot(&self, owner: &str, address: &str) -> bool {
+        self.nodes
+            .iter()
+            .any(|n| n.owner == owner && n.address == address)
+    }
+
+    /// The protocol of that name.
+    pub fn protocol(&self, name: &str) -> Option<&Protocol> {
+        self.protocols.iter().find(|p| p.name == name)
+    }
+
+    /// How many of `nodes` voters must be present to restart after a lost quorum, if that is
+    /// possible at all: q + p - n > r (DESIGN section 6).
+    pub fn restart_quorum(&self, nodes: usize) -> Option<usize> {
+        let faults = usize::try_from(self.settings.restart_faults_max).ok()?;
+        let commit = nodes / 2 + 1;
+        let present = (nodes - commit).checked_add(faults)?.checked_add(1)?;
+        (present <= nodes).then_some(present)
+    }
+
+    /// Whether the leader checks the signatures of forwarded units again, so that a compromised
+    /// follower's worker cannot forge a sender (docs/threat-model.md).
+    pub fn leader_verifies_signatures(&self) -> bool {
+        self.policies
+            .get(crate::validate::LEADER_VERIFIES)
+            .is_some_and(|v| v == "yes")
+    }
+}

@@ -1,0 +1,64 @@
+//! Why governance refuses. Goes back to whoever asked, as data; nothing was changed.
+
+use crypto::{BadCertificate, BadCose};
+use types::{Digest, Epoch, NodeId};
+
+/// The reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the network does not exist yet; the first entry must be its genesis")]
+    NotCreated,
+    #[error("the network exists already; there is one genesis")]
+    AlreadyCreated,
+    #[error("the certificate belongs to no actor of the constitution: {0}")]
+    UnknownActor(BadCertificate),
+    #[error("the certificate is an agent's: it may sign node tuples and do nothing else")]
+    AgentOnly,
+    #[error("the node tuple is not signed by its certificate: {0}")]
+    TupleSignature(BadCose),
+    #[error("the node tuple cannot be read")]
+    TupleShape,
+    #[error("the node tuple comes with no certificate of its signer")]
+    TupleUnsigned,
+    #[error("the signer of the node tuple is not {owner:?}: {reason}")]
+    TupleSigner {
+        owner: String,
+        reason: BadCertificate,
+    },
+    #[error("{owner:?} is no actor of this network; members must add it first")]
+    UnknownOwner { owner: String },
+    #[error("no node of {owner:?} is listed at {address:?}; members must add it first")]
+    NotListed { owner: String, address: String },
+    #[error("the node tuple is for another network")]
+    WrongNetwork,
+    #[error(
+        "the owner approved constitution {approved}, but {current} is in force; approve that and try again"
+    )]
+    WrongConstitution { approved: Digest, current: Digest },
+    #[error("the node's key was used by node {node} before; a node makes a new key at every start")]
+    KeyUsed { node: NodeId },
+    #[error("no standing vote lets listed nodes return; members must vote")]
+    NoStandingVote,
+    #[error("the constitution cannot be used:\n{0}")]
+    Constitution(#[from] crate::Invalid),
+    #[error(
+        "the evidence is of {name} {version}; a node joins with a manager that the code manifest allows"
+    )]
+    WrongCode { name: String, version: String },
+    #[error("the admission was made for another state; make it again")]
+    Outdated,
+    #[error("node {node} is not a node of this network")]
+    UnknownNode { node: NodeId },
+    #[error("node {node} has left the network")]
+    Left { node: NodeId },
+    #[error("a configuration needs at least one voter")]
+    NoVoter,
+    #[error(
+        "the lease of node {node} is number {current}; the next is the following one and ends later"
+    )]
+    LeaseOrder { node: NodeId, current: u64 },
+    #[error("epoch {epoch} does not follow epoch {current}")]
+    EpochOrder { epoch: Epoch, current: Epoch },
+    #[error("the private key of the network identity does not belong to its certificate")]
+    WrongIdentity,
+}

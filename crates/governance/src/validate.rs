@@ -1,0 +1,415 @@
+//! What a constitution must satisfy. Each problem names the key and says what to do.
+//!
+//! Source: Coco 2017, "Constitution"; design/keys.md (the threshold may not exceed the number of
+//! actors that own a node). No vote may lead to a state that cannot govern itself.
+
+use core::fmt;
+use core::net::Ipv6Addr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::limits;
+
+use crate::{Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX};
+
+/// Policy: the leader repeats the signature checks of the node that received a unit.
+pub(crate) const LEADER_VERIFIES: &str = "leader-verifies-signatures";
+
+/// Further policies that this version supports, and the values that each takes.
+const POLICIES: &[(&str, &[&str])] = &[(LEADER_VERIFIES, &["yes", "no"])];
+
+const NAME_BYTES_MAX: usize = 64;
+const ADDRESS_BYTES_MAX: usize = 255;
+const CERTIFICATES_PER_ACTOR_MAX: usize = 8;
+const PROTOCOLS_MAX: usize = 16;
+const PROTOCOL_SETTINGS_MAX: usize = 64;
+const PROTOCOL_SETTING_BYTES_MAX: usize = 4096;
+
+const SECOND_MS: u64 = 1_000;
+const YEAR_MS: u64 = 366 * 24 * 3_600_000;
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key in the text form, such as `actors.contoso.certificates`.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub text: String,
+}
+
+/// All problems of a constitution.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid(pub Vec<Problem>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            let end = if i == 0 { "" } else { "\n" };
+            write!(f, "{end}{}: {}", problem.key, problem.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of networks, actors and protocols: lower-case letters, digits, `-` and `.`, at most 64,
+/// starting and ending with a letter or digit.
+pub fn valid_name(name: &str) -> bool {
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    bytes.len() <= NAME_BYTES_MAX
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+}
+
+/// `host:port`: a DNS name, an IPv4 address, or an IPv6 address in brackets.
+pub fn valid_address(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let named = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+    };
+    let host_is_valid = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+        None => named(host),
+    };
+    // Digits only, and one text for one port: no sign, no leading zero.
+    let port_is_valid = port
+        .parse::<u16>()
+        .is_ok_and(|number| number > 0 && number.to_string() == port);
+    address.len() <= ADDRESS_BYTES_MAX && host_is_valid && port_is_valid
+}
+
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn push(&mut self, key: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Problem {
+            key: key.into(),
+            text: text.into(),
+        });
+    }
+
+    fn range(&mut self, key: &str, value: u64, least: u64, most: u64) {
+        if value < least || value > most {
+            self.push(
+                key,
+                format!("{value} is out of range; give a number from {least} to {most}"),
+            );
+        }
+    }
+
+    fn name(&mut self, key: &str, name: &str) {
+        if !valid_name(name) {
+            self.push(
+                key,
+                format!(
+                    "{name:?} is not a name; use 1 to {NAME_BYTES_MAX} lower-case letters, digits, '-' and '.', with a letter or digit at both ends"
+                ),
+            );
+        }
+    }
+}
+
+impl Constitution {
+    /// Checks everything that can be checked without a network.
+    ///
+    /// # Errors
+    /// [`Invalid`] with every problem that was found.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut problems = Problems(Vec::new());
+        problems.name("network", &self.network);
+        problems.range("genesis_time_ms", self.genesis_time_ms.0, 1, 1 << 53);
+        self.validate_actors(&mut problems);
+        self.validate_nodes(&mut problems);
+        self.validate_voting(&mut problems);
+        self.validate_settings(&mut problems);
+        self.validate_protocols(&mut problems);
+        self.validate_policies(&mut problems);
+        self.validate_manifests(&mut problems);
+        let bytes = self.to_cbor().len();
+        if bytes > CONSTITUTION_BYTES_MAX {
+            problems.push(
+                "constitution",
+                format!("takes {bytes} bytes; at most {CONSTITUTION_BYTES_MAX} are allowed: list intermediates instead of many leaf certificates"),
+            );
+        }
+        let mut sorted = self.clone();
+        sorted.sort();
+        if problems.0.is_empty() && sorted != *self {
+            problems.push(
+                "constitution",
+                "lists are not in canonical order; read it from TOML, or call sort()",
+            );
+        }
+        if problems.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Invalid(problems.0))
+        }
+    }
+
+    fn validate_actors(&self, problems: &mut Problems) {
+        if self.actors.len() > limits::ACTORS_MAX {
+            problems.push(
+                "actors",
+                format!(
+                    "{} actors are listed; at most {} are supported",
+                    self.actors.len(),
+                    limits::ACTORS_MAX
+                ),
+            );
+        }
+        if self.members().next().is_none() {
+            problems.push("actors", r#"no actor is a member, so nobody could govern; give at least one actor the role "member""#);
+        }
+        let mut names = BTreeSet::new();
+        let mut owners: BTreeMap<Vec<u8>, &str> = BTreeMap::new();
+        for actor in &self.actors {
+            let key = format!("actors.{}", actor.name);
+            problems.name(&format!("{key}.name"), &actor.name);
+            if !names.insert(&actor.name) {
+                problems.push(&key, "is listed twice; give each actor a name of its own, and one actor both roles if it has both");
+            }
+            if actor.roles.is_empty() {
+                problems.push(
+                    format!("{key}.roles"),
+                    r#"is empty; give "member", "participant" or both"#,
+                );
+            }
+            let certificates = format!("{key}.certificates");
+            if actor.certificates.is_empty() {
+                problems.push(&certificates, "is empty; list the actor's certificate, or the intermediate that issues its certificates, as PEM");
+            }
+            if actor.certificates.len() > CERTIFICATES_PER_ACTOR_MAX {
+                problems.push(
+                    &certificates,
+                    format!("{} certificates are listed; at most {CERTIFICATES_PER_ACTOR_MAX} are supported: list an intermediate instead", actor.certificates.len()),
+                );
+            }
+            // By key: two certificates for one key would make one holder two actors.
+            for listed in &actor.certificates {
+                let key = listed.0.key().as_sec1().to_vec();
+                if let Some(other) = owners.insert(key, &actor.name) {
+                    let text = if other == actor.name {
+                        format!(
+                            "the key of certificate {:?} is listed twice; list it once",
+                            listed.0.subject()
+                        )
+                    } else {
+                        format!(
+                            "the key of certificate {:?} is already listed for {other:?}; each key belongs to one actor",
+                            listed.0.subject()
+                        )
+                    };
+                    problems.push(&certificates, text);
+                }
+            }
+        }
+    }
+
+    fn validate_nodes(&self, problems: &mut Problems) {
+        if self.nodes.is_empty() {
+            problems.push(
+                "nodes",
+                "no validating node is listed; list at least the one that starts the network",
+            );
+        }
+        if self.nodes.len() > limits::NODES_MAX {
+            problems.push(
+                "nodes",
+                format!(
+                    "{} nodes are listed; at most {} are supported",
+                    self.nodes.len(),
+                    limits::NODES_MAX
+                ),
+            );
+        }
+        let mut addresses = BTreeSet::new();
+        for node in &self.nodes {
+            let key = format!("nodes.{}", node.address);
+            if !valid_address(&node.address) {
+                problems.push(&key, "is not an address; give `host:port` with a port from 1 to 65535, and an IPv6 address in brackets");
+            }
+            if self.actor(&node.owner).is_none() {
+                problems.push(&key, format!("its owner {:?} is not listed among the actors; add the actor or correct the name", node.owner));
+            }
+            if !addresses.insert(&node.address) {
+                problems.push(&key, "is listed twice; each node has an address of its own");
+            }
+        }
+    }
+
+    fn validate_voting(&self, problems: &mut Problems) {
+        let members = self.members().count();
+        let policies = core::iter::once(("voting.policy".to_owned(), self.voting.policy)).chain(
+            self.voting.policies.iter().map(|(kind, policy)| {
+                (format!("voting.policies.{kind:?}").to_lowercase(), *policy)
+            }),
+        );
+        for (key, policy) in policies {
+            if let Policy::AtLeast(m) = policy
+                && (m == 0 || m as usize > members)
+            {
+                // usize has at least 32 bits here
+                problems.push(key, format!("\"at least {m}\" cannot decide among {members} members; give a number from 1 to {members}"));
+            }
+        }
+        problems.range(
+            "voting.open_ms",
+            self.voting.open_ms,
+            60 * SECOND_MS,
+            YEAR_MS,
+        );
+    }
+
+    fn validate_settings(&self, problems: &mut Problems) {
+        let s = &self.settings;
+        let owners: BTreeSet<_> = self.nodes.iter().map(|n| &n.owner).collect();
+        let holders = owners.iter().filter(|o| self.actor(o).is_some()).count();
+        if s.key_threshold == 0 || s.key_threshold as usize > holders.max(1) {
+            // usize has at least 32 bits here
+            problems.push(
+                "settings.key_threshold",
+                format!("{} of {holders} actors that own a node is impossible; give a number from 1 to {}, or list more nodes", s.key_threshold, holders.max(1)),
+            );
+        }
+        problems.range(
+            "settings.epoch_length_ms",
+            s.epoch_length_ms,
+            60 * SECOND_MS,
+            10 * YEAR_MS,
+        );
+        problems.range(
+            "settings.session_key_ttl_ms",
+            s.session_key_ttl_ms,
+            SECOND_MS,
+            10 * YEAR_MS,
+        );
+        problems.range(
+            "settings.lease_length_ms",
+            s.lease_length_ms,
+            10 * SECOND_MS,
+            10 * YEAR_MS,
+        );
+        problems.range(
+            "settings.batch_units_max",
+            s.batch_units_max.into(),
+            1,
+            limits::BATCH_UNITS_MAX as u64,
+        );
+        problems.range(
+            "settings.batch_bytes_max",
+            s.batch_bytes_max.into(),
+            limits::UNIT_BYTES_MAX as u64,
+            limits::BATCH_BYTES_MAX as u64,
+        );
+        problems.range(
+            "settings.batches_in_flight_max",
+            s.batches_in_flight_max.into(),
+            1,
+            limits::BATCHES_IN_FLIGHT_MAX.into(),
+        );
+        problems.range(
+            "settings.restart_faults_max",
+            s.restart_faults_max.into(),
+            0,
+            limits::NODES_MAX as u64,
+        );
+    }
+
+    fn validate_protocols(&self, problems: &mut Problems) {
+        if self.protocols.len() > PROTOCOLS_MAX {
+            problems.push(
+                "protocols",
+                format!(
+                    "{} protocols are listed; at most {PROTOCOLS_MAX} are supported",
+                    self.protocols.len()
+                ),
+            );
+        }
+        let mut names = BTreeSet::new();
+        for protocol in &self.protocols {
+            let key = format!("protocols.{}", protocol.name);
+            problems.name(&format!("{key}.name"), &protocol.name);
+            // Clients choose what they talk to by `coco-<name>/1`.
+            if matches!(protocol.name.as_str(), "node" | "admin") {
+                problems.push(
+                    &key,
+                    "is a name of Coco's own channels; give the protocol another one",
+                );
+            }
+            if !names.insert(&protocol.name) {
+                problems.push(&key, "is listed twice; a network runs a protocol once");
+            }
+            let too_long = |text: &String| text.len() > PROTOCOL_SETTING_BYTES_MAX;
+            if protocol.settings.len() > PROTOCOL_SETTINGS_MAX
+                || protocol
+                    .settings
+                    .iter()
+                    .any(|(k, v)| too_long(k) || too_long(v))
+            {
+                problems.push(
+                    format!("{key}.settings"),
+                    format!("has at most {PROTOCOL_SETTINGS_MAX} keys with {PROTOCOL_SETTING_BYTES_MAX} bytes each; put more into the genesis settings"),
+                );
+            }
+        }
+    }
+
+    fn validate_manifests(&self, problems: &mut Problems) {
+        if let Err(bad) = self.code.validate() {
+            problems.push("code", bad.to_string());
+        }
+        if let Err(bad) = self.tee.validate() {
+            problems.push("tee", bad.to_string());
+        }
+        let allowed = |name: &str| {
+            self.code
+                .images
+                .iter()
+                .any(|i| i.name == name && i.state == tee::CodeState::Allowed)
+        };
+        let workers = self.protocols.iter().map(|p| format!("worker/{}", p.name));
+        for name in core::iter::once("manager".to_owned()).chain(workers) {
+            if !allowed(&name) {
+                problems.push(
+                    "code.images",
+                    format!(
+                        "no image {name:?} is allowed, so no node could run it; add its measurement"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn validate_policies(&self, problems: &mut Problems) {
+        for (name, value) in &self.policies {
+            let key = format!("policies.{name}");
+            match POLICIES.iter().find(|(known, _)| known == name) {
+                None => {
+                    let known: Vec<_> = POLICIES.iter().map(|(known, _)| *known).collect();
+                    problems.push(
+                        key,
+                        format!(
+                            "this version does not support the policy; it supports {}",
+                            known.join(", ")
+                        ),
+                    );
+                }
+                Some((_, values)) if !values.contains(&value.as_str()) => {
+                    problems.push(
+                        key,
+                        format!("{value:?} is not one of its values: {}", values.join(", ")),
+                    );
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
