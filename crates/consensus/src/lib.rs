@@ -8,17 +8,31 @@
 //! Theory and Practice", Stanford 2014. It differs in one point: term and vote are never stored,
 //! because a node that restarts is another node (DESIGN section 6).
 
-mod configuration;
-mod election;
 mod engine;
+
+// What a node knows, and what it says.
+mod configuration;
 mod log;
-mod membership;
-mod mutation;
 mod progress;
-mod raft;
-mod reads;
-mod replication;
 mod wire;
+
+// What it does.
+mod raft;
+
+mod election;
+
+mod replication;
+
+mod following;
+
+mod membership;
+
+mod reads;
+
+mod mutation;
+
+#[cfg(test)]
+mod traps;
 
 pub use engine::{Configuration, Effect, Engine, LogEntry, Message, NotLeader, Role, Timing};
 pub use log::Start;

@@ -62,9 +62,16 @@ pub(crate) struct Log {
     pub(crate) committed: Index,
     pub(crate) persisted: Index,
     applied: Index,
+    /// [`WINDOW_ENTRIES_MAX`] unless a test makes it small.
+    window_entries_max: Option<usize>,
 }
 
 impl Log {
+    #[cfg(feature = "mutations")]
+    pub(crate) fn keep_at_most(&mut self, entries_max: usize) {
+        self.window_entries_max = Some(entries_max);
+    }
+
     pub(crate) fn last(&self) -> (Term, Index) {
         (self.runs.last().map_or(Term::ZERO, |run| run.1), self.last)
     }
@@ -153,7 +160,8 @@ impl Log {
     pub(crate) fn applied(&mut self, upto: Index) {
         self.applied = self.applied.max(upto.min(self.committed));
         let unneeded = self.applied.min(self.persisted);
-        while (self.entries.len() > WINDOW_ENTRIES_MAX || self.bytes > WINDOW_BYTES_MAX)
+        while (self.entries.len() > self.window_entries_max.unwrap_or(WINDOW_ENTRIES_MAX)
+            || self.bytes > WINDOW_BYTES_MAX)
             && self
                 .entries
                 .front()

@@ -112,6 +112,15 @@ impl Raft {
         self
     }
 
+    /// The same with few applied entries kept in memory, so that followers need others from disk.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_window(mut self, entries_max: usize) -> Self {
+        self.log.keep_at_most(entries_max);
+        self
+    }
+
     pub(crate) fn rule(&self) -> Rule {
         Rule::under(self.mutation)
     }

@@ -1,4 +1,5 @@
-//! Replication: how a leader sends its log, how a follower takes it, and when an entry commits.
+//! Replication, the leader's side: what it sends to whom, and when an entry commits.
+//! The follower's side is in `following`.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,6 @@ impl Leader {
 /// The append made last, as most followers need the same.
 type Encoded = Option<(Index, Message)>;
 
-/// The leader's side.
 impl Raft {
     pub(crate) fn tick_leader(&mut self, out: &mut Vec<Effect>) {
         if !self.hears_quorum() {
@@ -367,128 +367,5 @@ impl Raft {
             }
         }
         self.settle_membership(out);
-    }
-}
-
-/// The follower's side.
-impl Raft {
-    pub(crate) fn on_append(
-        &mut self,
-        from: NodeId,
-        head: &Head,
-        entries: Vec<LogEntry>,
-        out: &mut Vec<Effect>,
-    ) {
-        let &Head::Append {
-            term,
-            previous_term,
-            previous_index,
-            commit,
-            round,
-            answer,
-            ..
-        } = head
-        else {
-            return;
-        };
-        if term < self.term {
-            // The sender leads no more; it learns so from our term.
-            return self.reject(from, previous_index, (Term::ZERO, Index::ZERO), out);
-        }
-        if term == self.term && matches!(self.state, State::Leader(_)) {
-            return; // Two leaders in one term: the sender is broken, and nothing it says counts.
-        }
-        self.follow(term, Some(from), out);
-        self.leader_heard = self.now;
-        self.round_seen = self.round_seen.max(round);
-        if self.log.term_at(previous_index) != Some(previous_term) {
-            let agreement = self.log.agreement(previous_index, previous_term);
-            let hint = (self.log.term_at(agreement).unwrap_or_default(), agreement);
-            return self.reject(from, previous_index, hint, out);
-        }
-        let upto = Index(previous_index.0 + entries.len() as u64);
-        if !self.take(entries, upto, out) {
-            return;
-        }
-        self.verified = self.verified.max(upto);
-        let commit = commit.min(self.verified);
-        if commit > self.log.committed {
-            self.commit(commit, out);
-        }
-        if answer || (upto > previous_index && self.log.persisted >= upto) {
-            self.acknowledge(from, out);
-        }
-    }
-
-    /// Appends those entries that are new, in place of what contradicts them. An append that comes
-    /// late cuts nothing: only a contradiction does (thesis 3.5). False if it contradicts what is
-    /// committed: then the sender is broken.
-    fn take(&mut self, mut entries: Vec<LogEntry>, upto: Index, out: &mut Vec<Effect>) -> bool {
-        let known = entries
-            .iter()
-            .take_while(|entry| self.log.term_at(entry.index) == Some(entry.term))
-            .count();
-        entries.drain(..known);
-        let cut = match entries.first() {
-            Some(first) => Some(first.index),
-            None if self.mutation.is(Mutation::TruncateOnAppend) => Some(upto.next()),
-            None => None,
-        };
-        if let Some(from) = cut.filter(|from| *from <= self.log.last().1) {
-            if from <= self.log.committed {
-                return false;
-            }
-            self.log.truncate(from);
-            self.verified = self.verified.min(self.log.last().1);
-            out.push(Effect::Truncate { from });
-        }
-        if !entries.is_empty() {
-            for entry in &entries {
-                self.log.append(entry.clone());
-            }
-            out.push(Effect::Append { entries });
-        }
-        true
-    }
-
-    fn reject(&self, to: NodeId, rejected: Index, hint: (Term, Index), out: &mut Vec<Effect>) {
-        let (hint_term, hint) = hint;
-        let round = self.round_seen;
-        self.send(
-            to,
-            &Head::Rejected {
-                term: self.term,
-                rejected,
-                hint_term,
-                hint,
-                round,
-            },
-            out,
-        );
-    }
-
-    /// Tells the leader what is on disk here, as far as it was found equal to the leader's log.
-    pub(crate) fn acknowledge(&self, to: NodeId, out: &mut Vec<Effect>) {
-        let on_disk = if self.mutation.is(Mutation::AcknowledgeUnpersisted) {
-            self.log.last().1
-        } else {
-            self.log.persisted
-        };
-        let received = if self.mutation.is(Mutation::AcknowledgeUnreceived) {
-            self.log.last().1
-        } else {
-            self.verified
-        };
-        let (term, matched, round) = (self.term, on_disk.min(received), self.round_seen);
-        self.send(
-            to,
-            &Head::Accepted {
-                term,
-                matched,
-                received,
-                round,
-            },
-            out,
-        );
     }
 }
