@@ -13,9 +13,17 @@ const TRAILER_BYTES_MAX: usize = 4 << 10;
 /// A body that is being received.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Known { bytes: usize },
-    Chunked { got: BytesMut, bytes_max: usize, expect: Expect },
-    UntilClose { bytes_max: usize },
+    Known {
+        bytes: usize,
+    },
+    Chunked {
+        got: BytesMut,
+        bytes_max: usize,
+        expect: Expect,
+    },
+    UntilClose {
+        bytes_max: usize,
+    },
 }
 
 /// What comes next in a chunked body (RFC 9112 section 7.1).
@@ -29,7 +37,11 @@ pub(crate) enum Expect {
 
 impl Body {
     pub(crate) fn chunked(bytes_max: usize) -> Self {
-        Body::Chunked { got: BytesMut::new(), bytes_max, expect: Expect::Line }
+        Body::Chunked {
+            got: BytesMut::new(),
+            bytes_max,
+            expect: Expect::Line,
+        }
     }
 
     /// The whole body once it is there, cut from the front of `buffer`.
@@ -38,8 +50,14 @@ impl Body {
             Body::Known { bytes } => {
                 Ok((buffer.len() >= *bytes).then(|| buffer.split_to(*bytes).freeze()))
             }
-            Body::Chunked { got, bytes_max, expect } => chunks(buffer, got, *bytes_max, expect),
-            Body::UntilClose { bytes_max } if buffer.len() > *bytes_max => Err(bad(413, "the body is too long")),
+            Body::Chunked {
+                got,
+                bytes_max,
+                expect,
+            } => chunks(buffer, got, *bytes_max, expect),
+            Body::UntilClose { bytes_max } if buffer.len() > *bytes_max => {
+                Err(bad(413, "the body is too long"))
+            }
             Body::UntilClose { .. } => Ok(None),
         }
     }
@@ -62,12 +80,18 @@ fn chunks(
     loop {
         match expect {
             Expect::Line => {
-                let Some(line) = line(buffer, CHUNK_LINE_BYTES_MAX)? else { return Ok(None) };
+                let Some(line) = line(buffer, CHUNK_LINE_BYTES_MAX)? else {
+                    return Ok(None);
+                };
                 let bytes = chunk_bytes(&line)?;
                 if bytes > bytes_max - got.len() {
                     return Err(bad(413, "the body is too long"));
                 }
-                *expect = if bytes == 0 { Expect::Trailer { bytes: 0 } } else { Expect::Data { bytes } };
+                *expect = if bytes == 0 {
+                    Expect::Trailer { bytes: 0 }
+                } else {
+                    Expect::Data { bytes }
+                };
             }
             Expect::Data { bytes } => {
                 let now = buffer.len().min(*bytes);
@@ -80,7 +104,9 @@ fn chunks(
                 *expect = Expect::DataEnd;
             }
             Expect::DataEnd => {
-                let Some(end) = buffer.first_chunk::<2>() else { return Ok(None) };
+                let Some(end) = buffer.first_chunk::<2>() else {
+                    return Ok(None);
+                };
                 if end != b"\r\n" {
                     return Err(bad(400, "a chunk is longer than it says"));
                 }
@@ -88,7 +114,9 @@ fn chunks(
                 *expect = Expect::Line;
             }
             Expect::Trailer { bytes } => {
-                let Some(line) = line(buffer, TRAILER_BYTES_MAX)? else { return Ok(None) };
+                let Some(line) = line(buffer, TRAILER_BYTES_MAX)? else {
+                    return Ok(None);
+                };
                 if line.is_empty() {
                     return Ok(Some(core::mem::take(got).freeze()));
                 }
@@ -120,11 +148,17 @@ fn line(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, Bad
 }
 
 fn chunk_bytes(line: &[u8]) -> Result<usize, Bad> {
-    let digits = line.iter().position(|byte| *byte == b';').map_or(line, |end| &line[..end]);
+    let digits = line
+        .iter()
+        .position(|byte| *byte == b';')
+        .map_or(line, |end| &line[..end]);
     let digits = digits.trim_ascii_end();
     // Eight digits are 4 GiB, beyond every limit; and a sign or a prefix is not a digit.
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(bad(400, "the length of a chunk is not a hexadecimal number"));
+        return Err(bad(
+            400,
+            "the length of a chunk is not a hexadecimal number",
+        ));
     }
     let digits = core::str::from_utf8(digits).expect("hexadecimal digits are text");
     usize::from_str_radix(digits, 16).map_err(|_| bad(413, "the body is too long"))

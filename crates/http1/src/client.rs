@@ -21,7 +21,10 @@ pub struct ClientResponse {
 impl ClientResponse {
     /// The first header field of this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -70,7 +73,13 @@ pub struct Client {
 impl Client {
     /// A fresh connection; `options` bounds what the server may send.
     pub fn new(options: Options) -> Self {
-        Self { options, buffer: BytesMut::new(), scanned: 0, asked: VecDeque::new(), pending: None }
+        Self {
+            options,
+            buffer: BytesMut::new(),
+            scanned: 0,
+            asked: VecDeque::new(),
+            pending: None,
+        }
     }
 
     /// Notes that a request of this method was sent.
@@ -101,8 +110,11 @@ impl Client {
     pub fn next(&mut self) -> Result<Option<ClientResponse>, Misbehaved> {
         loop {
             if self.pending.is_none() {
-                let head = head::head_bytes(&self.buffer, &mut self.scanned, self.options.head_bytes_max)?;
-                let Some(head_bytes) = head else { return Ok(None) };
+                let head =
+                    head::head_bytes(&self.buffer, &mut self.scanned, self.options.head_bytes_max)?;
+                let Some(head_bytes) = head else {
+                    return Ok(None);
+                };
                 let Some(is_head) = self.asked.front().copied() else {
                     return Err(Misbehaved("a response came that was not asked for"));
                 };
@@ -113,8 +125,12 @@ impl Client {
                 }
                 self.pending = Some((response, body));
             }
-            let Some((_, body)) = &mut self.pending else { return Ok(None) };
-            let Some(body) = body.advance(&mut self.buffer)? else { return Ok(None) };
+            let Some((_, body)) = &mut self.pending else {
+                return Ok(None);
+            };
+            let Some(body) = body.advance(&mut self.buffer)? else {
+                return Ok(None);
+            };
             return Ok(self.finish(body));
         }
     }
@@ -130,7 +146,9 @@ impl Client {
                 Ok(self.finish(body))
             }
             None if self.buffer.is_empty() => Ok(None),
-            Some(_) | None => Err(Misbehaved("the connection ended in the middle of a response")),
+            Some(_) | None => Err(Misbehaved(
+                "the connection ended in the middle of a response",
+            )),
         }
     }
 
@@ -158,7 +176,9 @@ fn parse(head: &[u8], is_head: bool, options: &Options) -> Result<(ClientRespons
         _ if bodiless => Body::Known { bytes: 0 },
         Ok(Length::Chunked) => Body::chunked(options.body_bytes_max),
         Ok(Length::Known(bytes)) => Body::Known { bytes },
-        Ok(Length::Untold) => Body::UntilClose { bytes_max: options.body_bytes_max },
+        Ok(Length::Untold) => Body::UntilClose {
+            bytes_max: options.body_bytes_max,
+        },
         Err(bad) => return Err(bad),
     };
     let keep_alive = match body {
@@ -166,7 +186,15 @@ fn parse(head: &[u8], is_head: bool, options: &Options) -> Result<(ClientRespons
         _ if minor == 1 => !head::has_token(&headers, "connection", "close"),
         _ => head::has_token(&headers, "connection", "keep-alive"),
     };
-    Ok((ClientResponse { status, headers, body: Bytes::new(), keep_alive }, body))
+    Ok((
+        ClientResponse {
+            status,
+            headers,
+            body: Bytes::new(),
+            keep_alive,
+        },
+        body,
+    ))
 }
 
 #[cfg(test)]
@@ -179,7 +207,14 @@ mod tests {
         let mut wire = BytesMut::new();
         let mut client = Client::new(Options::application());
         for (method, body) in [("POST", &b"question"[..]), ("HEAD", b""), ("GET", b"")] {
-            encode_request(method, "/path?query", "host", &[("x-name", "value")], body, &mut wire);
+            encode_request(
+                method,
+                "/path?query",
+                "host",
+                &[("x-name", "value")],
+                body,
+                &mut wire,
+            );
             client.sent(method);
         }
         let mut server = Server::new(Options::application());
@@ -188,7 +223,14 @@ mod tests {
         while let Ok(Some(Received::Request(request))) = server.next() {
             assert_eq!(request.header("x-name"), Some("value"));
             let body = [request.method.as_bytes(), b" ", &request.body].concat();
-            encode_response(200, &[("a", "b")], &body, &request.method, Persistence::KeepAlive, &mut wire);
+            encode_response(
+                200,
+                &[("a", "b")],
+                &body,
+                &request.method,
+                Persistence::KeepAlive,
+                &mut wire,
+            );
         }
         let mut bodies = Vec::new();
         for byte in wire {
@@ -220,6 +262,9 @@ mod tests {
     fn a_response_that_nobody_asked_for_is_misbehaviour() {
         let mut client = Client::new(Options::application());
         client.receive(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(client.next(), Err(Misbehaved("a response came that was not asked for")));
+        assert_eq!(
+            client.next(),
+            Err(Misbehaved("a response came that was not asked for"))
+        );
     }
 }

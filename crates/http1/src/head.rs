@@ -59,7 +59,11 @@ pub(crate) const fn bad(status: u16, text: &'static str) -> Bad {
 
 /// Length of the head at the front of `buffer`, its blank line included. `scanned` remembers how far
 /// was looked, so that a head that comes byte by byte is not searched again from its beginning.
-pub(crate) fn head_bytes(buffer: &[u8], scanned: &mut usize, bytes_max: usize) -> Result<Option<usize>, Bad> {
+pub(crate) fn head_bytes(
+    buffer: &[u8],
+    scanned: &mut usize,
+    bytes_max: usize,
+) -> Result<Option<usize>, Bad> {
     let window = &buffer[..buffer.len().min(bytes_max)];
     let mut at = *scanned;
     while let Some(found) = window[at..].iter().position(|byte| *byte == b'\n') {
@@ -74,7 +78,11 @@ pub(crate) fn head_bytes(buffer: &[u8], scanned: &mut usize, bytes_max: usize) -
         at = newline + 1;
     }
     *scanned = at;
-    if buffer.len() >= bytes_max { Err(bad(431, "the head is too long")) } else { Ok(None) }
+    if buffer.len() >= bytes_max {
+        Err(bad(431, "the head is too long"))
+    } else {
+        Ok(None)
+    }
 }
 
 /// Drops blank lines before a request line (RFC 9112 section 2.2).
@@ -92,26 +100,43 @@ pub(crate) fn fields(headers: &[httparse::Header<'_>]) -> Result<Fields, Bad> {
     headers
         .iter()
         .map(|header| {
-            let value = core::str::from_utf8(header.value).map_err(|_| bad(400, "a header field is not text"))?;
+            let value = core::str::from_utf8(header.value)
+                .map_err(|_| bad(400, "a header field is not text"))?;
             if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
                 return Err(bad(400, "a header field holds a control character"));
             }
-            Ok((header.name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
+            Ok((
+                header.name.to_ascii_lowercase(),
+                value.trim_matches([' ', '\t']).to_owned(),
+            ))
         })
         .collect()
 }
 
 /// The only field of this name; `None` if there is none.
-pub(crate) fn single<'a>(fields: &'a Fields, name: &str, twice: &'static str) -> Result<Option<&'a str>, Bad> {
-    let mut values = fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+pub(crate) fn single<'a>(
+    fields: &'a Fields,
+    name: &str,
+    twice: &'static str,
+) -> Result<Option<&'a str>, Bad> {
+    let mut values = fields
+        .iter()
+        .filter(|(n, _)| n == name)
+        .map(|(_, value)| value.as_str());
     let first = values.next();
-    if values.next().is_some() { Err(bad(400, twice)) } else { Ok(first) }
+    if values.next().is_some() {
+        Err(bad(400, twice))
+    } else {
+        Ok(first)
+    }
 }
 
 /// Whether a list-valued field holds this lower-case token.
 pub(crate) fn has_token(fields: &Fields, name: &str, token: &str) -> bool {
     let values = fields.iter().filter(|(n, _)| n == name);
-    values.flat_map(|(_, value)| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+    values
+        .flat_map(|(_, value)| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 /// How the length of a body is told.
@@ -126,9 +151,16 @@ pub(crate) enum Length {
 /// RFC 9112 section 6.3, refusing every combination that parsers are known to disagree about.
 pub(crate) fn length(fields: &Fields, options: &Options) -> Result<Length, Bad> {
     let content_length = single(fields, "content-length", "Content-Length is given twice")?;
-    let transfer_encoding = single(fields, "transfer-encoding", "Transfer-Encoding is given twice")?;
+    let transfer_encoding = single(
+        fields,
+        "transfer-encoding",
+        "Transfer-Encoding is given twice",
+    )?;
     match (content_length, transfer_encoding) {
-        (Some(_), Some(_)) => Err(bad(400, "both Content-Length and Transfer-Encoding are given")),
+        (Some(_), Some(_)) => Err(bad(
+            400,
+            "both Content-Length and Transfer-Encoding are given",
+        )),
         (None, Some(_)) if options.chunked == Chunked::Refused => {
             Err(bad(411, "give the length of the body by Content-Length"))
         }

@@ -12,8 +12,8 @@
 //!
 //! Deliberately absent: compression, trailers (read and dropped), content negotiation, HTTP/2.
 
-mod head;
 mod body;
+mod head;
 
 mod client;
 mod response;

@@ -24,7 +24,10 @@ pub fn encode_response<N: AsRef<str>, V: AsRef<str>>(
     persistence: Persistence,
     out: &mut BytesMut,
 ) {
-    let fields: usize = headers.iter().map(|(n, v)| n.as_ref().len() + v.as_ref().len() + 4).sum();
+    let fields: usize = headers
+        .iter()
+        .map(|(n, v)| n.as_ref().len() + v.as_ref().len() + 4)
+        .sum();
     out.reserve(96 + fields + body.len());
     out.put_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
     put_fields(headers, out);
@@ -44,7 +47,11 @@ pub fn encode_response<N: AsRef<str>, V: AsRef<str>>(
 /// Header fields; what would break out of one becomes a space.
 pub(crate) fn put_fields<N: AsRef<str>, V: AsRef<str>>(headers: &[(N, V)], out: &mut BytesMut) {
     for (name, value) in headers {
-        debug_assert!(name.as_ref().bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'));
+        debug_assert!(
+            name.as_ref()
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b':')
+        );
         out.put_slice(name.as_ref().as_bytes());
         out.put_slice(b": ");
         for byte in value.as_ref().bytes() {
@@ -93,7 +100,15 @@ pub fn reason(status: u16) -> &'static str {
 #[test]
 fn a_header_value_cannot_break_out_of_its_field() {
     let mut out = BytesMut::new();
-    encode_response(200, &[("a", "b\r\nc: d")], b"body", "GET", Persistence::Close, &mut out);
-    let expected = "HTTP/1.1 200 OK\r\na: b  c: d\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody";
+    encode_response(
+        200,
+        &[("a", "b\r\nc: d")],
+        b"body",
+        "GET",
+        Persistence::Close,
+        &mut out,
+    );
+    let expected =
+        "HTTP/1.1 200 OK\r\na: b  c: d\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody";
     assert_eq!(out, expected);
 }

@@ -21,7 +21,10 @@ pub struct Request {
 impl Request {
     /// The first header field of this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether a list-valued field of this lower-case name holds this token.
@@ -49,7 +52,10 @@ pub struct Refusal {
 
 impl From<Bad> for Refusal {
     fn from(bad: Bad) -> Self {
-        Refusal { status: bad.status, text: bad.text }
+        Refusal {
+            status: bad.status,
+            text: bad.text,
+        }
     }
 }
 
@@ -67,7 +73,13 @@ pub struct Server {
 impl Server {
     /// A fresh connection.
     pub fn new(options: Options) -> Self {
-        Self { options, buffer: BytesMut::new(), scanned: 0, pending: None, refused: None }
+        Self {
+            options,
+            buffer: BytesMut::new(),
+            scanned: 0,
+            pending: None,
+            refused: None,
+        }
     }
 
     /// Takes received bytes. Call [`Server::next`] until nothing comes before giving more, so that no
@@ -108,14 +120,19 @@ impl Server {
         let mut expects_continue = false;
         if self.pending.is_none() {
             head::skip_blank_lines(&mut self.buffer);
-            let head = head::head_bytes(&self.buffer, &mut self.scanned, self.options.head_bytes_max)?;
-            let Some(head_bytes) = head else { return Ok(None) };
+            let head =
+                head::head_bytes(&self.buffer, &mut self.scanned, self.options.head_bytes_max)?;
+            let Some(head_bytes) = head else {
+                return Ok(None);
+            };
             let head = self.buffer.split_to(head_bytes);
             let (request, body, expects) = parse(&head, &self.options)?;
             expects_continue = expects;
             self.pending = Some((request, body));
         }
-        let Some((_, body)) = &mut self.pending else { return Ok(None) };
+        let Some((_, body)) = &mut self.pending else {
+            return Ok(None);
+        };
         match body.advance(&mut self.buffer)? {
             Some(body) => {
                 let (mut request, _) = self.pending.take().expect("seen above");
@@ -135,14 +152,20 @@ fn parse(head: &[u8], options: &Options) -> Result<(Request, Body, bool), Bad> {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad(400, "the head is not well-formed")),
         Err(httparse::Error::TooManyHeaders) => return Err(bad(431, "too many header fields")),
-        Err(httparse::Error::Version) => return Err(bad(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")),
+        Err(httparse::Error::Version) => {
+            return Err(bad(505, "only HTTP/1.1 and HTTP/1.0 are spoken here"));
+        }
         Err(_) => return Err(bad(400, "the head is not well-formed")),
     }
-    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
+    else {
         return Err(bad(400, "the head is not well-formed"));
     };
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad(400, "the target holds a character that must be percent-encoded"));
+        return Err(bad(
+            400,
+            "the target holds a character that must be percent-encoded",
+        ));
     }
     let headers: Fields = head::fields(parsed.headers)?;
     let host = head::single(&headers, "host", "Host is given twice")?;
@@ -167,7 +190,17 @@ fn parse(head: &[u8], options: &Options) -> Result<(Request, Body, bool), Bad> {
         head::has_token(&headers, "connection", "keep-alive")
     };
     let (method, target) = (method.to_owned(), target.to_owned());
-    Ok((Request { method, target, headers, body: Bytes::new(), keep_alive }, body, expects))
+    Ok((
+        Request {
+            method,
+            target,
+            headers,
+            body: Bytes::new(),
+            keep_alive,
+        },
+        body,
+        expects,
+    ))
 }
 
 #[cfg(test)]
@@ -176,7 +209,12 @@ mod tests {
     use crate::Chunked;
 
     fn options() -> Options {
-        Options { head_bytes_max: 256, headers_max: 6, body_bytes_max: 32, chunked: Chunked::Accepted }
+        Options {
+            head_bytes_max: 256,
+            headers_max: 6,
+            body_bytes_max: 32,
+            chunked: Chunked::Accepted,
+        }
     }
 
     /// Everything that comes out of one connection, given the bytes in two parts.
@@ -232,41 +270,98 @@ mod tests {
 
     #[test]
     fn continue_is_asked_for_once_and_only_before_the_body() {
-        let head = "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+        let head =
+            "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
         let wire = format!("{head}abc");
-        assert_eq!(transcript(options(), wire.as_bytes(), head.len()), ["continue", "POST / b\"abc\""]);
-        assert_eq!(transcript(options(), wire.as_bytes(), 0), ["POST / b\"abc\""]);
+        assert_eq!(
+            transcript(options(), wire.as_bytes(), head.len()),
+            ["continue", "POST / b\"abc\""]
+        );
+        assert_eq!(
+            transcript(options(), wire.as_bytes(), 0),
+            ["POST / b\"abc\""]
+        );
     }
 
     #[test]
     fn what_parsers_disagree_about_is_refused() {
         let get = |fields: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
-        let chunked = |rest: &str| format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
+        let chunked = |rest: &str| {
+            format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{rest}")
+        };
         for (wire, expected) in [
-            (get("Content-Length: 3\r\nTransfer-Encoding: chunked"), "400 both Content-Length and Transfer-Encoding are given"),
-            (get("Content-Length: 3\r\nContent-Length: 3"), "400 Content-Length is given twice"),
-            (get("Content-Length: 3, 3"), "400 Content-Length is not a number"),
-            (get("Content-Length: +3"), "400 Content-Length is not a number"),
+            (
+                get("Content-Length: 3\r\nTransfer-Encoding: chunked"),
+                "400 both Content-Length and Transfer-Encoding are given",
+            ),
+            (
+                get("Content-Length: 3\r\nContent-Length: 3"),
+                "400 Content-Length is given twice",
+            ),
+            (
+                get("Content-Length: 3, 3"),
+                "400 Content-Length is not a number",
+            ),
+            (
+                get("Content-Length: +3"),
+                "400 Content-Length is not a number",
+            ),
             (get("Content-Length: 33"), "413 the body is too long"),
-            (get("Content-Length: 99999999999999999999"), "413 the body is too long"),
-            (get("Transfer-Encoding: gzip, chunked"), "501 the only transfer coding known here is chunked"),
-            (get("Transfer-Encoding : chunked"), "400 the head is not well-formed"),
+            (
+                get("Content-Length: 99999999999999999999"),
+                "413 the body is too long",
+            ),
+            (
+                get("Transfer-Encoding: gzip, chunked"),
+                "501 the only transfer coding known here is chunked",
+            ),
+            (
+                get("Transfer-Encoding : chunked"),
+                "400 the head is not well-formed",
+            ),
             (get("A: b\r\n c"), "400 the head is not well-formed"),
             (get("A: b\0c"), "400 the head is not well-formed"),
-            (get("A: b\nC: d"), "400 a line of the head does not end in CR LF"),
+            (
+                get("A: b\nC: d"),
+                "400 a line of the head does not end in CR LF",
+            ),
             (get("Host: y"), "400 Host is given twice"),
-            (get("Expect: a pony"), "417 the only expectation known here is 100-continue"),
-            (get("A:b\r\nA:b\r\nA:b\r\nA:b\r\nA:b\r\nA:b"), "431 too many header fields"),
+            (
+                get("Expect: a pony"),
+                "417 the only expectation known here is 100-continue",
+            ),
+            (
+                get("A:b\r\nA:b\r\nA:b\r\nA:b\r\nA:b\r\nA:b"),
+                "431 too many header fields",
+            ),
             (get(&"a".repeat(300)), "431 the head is too long"),
             ("GET / HTTP/1.1\r\n\r\n".into(), "400 Host is missing"),
-            ("GET / HTTP/2.0\r\nHost: x\r\n\r\n".into(), "505 only HTTP/1.1 and HTTP/1.0 are spoken here"),
-            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into(), "400 HTTP/1.0 has no Transfer-Encoding"),
-            (chunked("-1\r\n"), "400 the length of a chunk is not a hexadecimal number"),
-            (chunked("0x3\r\nabc\r\n"), "400 the length of a chunk is not a hexadecimal number"),
+            (
+                "GET / HTTP/2.0\r\nHost: x\r\n\r\n".into(),
+                "505 only HTTP/1.1 and HTTP/1.0 are spoken here",
+            ),
+            (
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+                "400 HTTP/1.0 has no Transfer-Encoding",
+            ),
+            (
+                chunked("-1\r\n"),
+                "400 the length of a chunk is not a hexadecimal number",
+            ),
+            (
+                chunked("0x3\r\nabc\r\n"),
+                "400 the length of a chunk is not a hexadecimal number",
+            ),
             (chunked("3\nabc\r\n"), "400 a line does not end in CR LF"),
-            (chunked("3\r\nabcd\r\n"), "400 a chunk is longer than it says"),
+            (
+                chunked("3\r\nabcd\r\n"),
+                "400 a chunk is longer than it says",
+            ),
             (chunked("ffffffff\r\n"), "413 the body is too long"),
-            (chunked("20\r\n01234567890123456789012345678901\r\n1\r\n"), "413 the body is too long"),
+            (
+                chunked("20\r\n01234567890123456789012345678901\r\n1\r\n"),
+                "413 the body is too long",
+            ),
         ] {
             check(&wire, &[expected]);
         }

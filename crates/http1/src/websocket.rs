@@ -23,11 +23,19 @@ pub fn accept_upgrade(request: &Request, out: &mut BytesMut) -> Result<bool, Ref
     if request.header("sec-websocket-version") != Some("13") {
         return refused(426, "only version 13 of WebSocket is spoken here");
     }
-    let Some(key) = request.header("sec-websocket-key").filter(|key| key.len() == 24) else {
-        return refused(400, "Sec-WebSocket-Key is missing or not 16 bytes in base64");
+    let Some(key) = request
+        .header("sec-websocket-key")
+        .filter(|key| key.len() == 24)
+    else {
+        return refused(
+            400,
+            "Sec-WebSocket-Key is missing or not 16 bytes in base64",
+        );
     };
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    out.put_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n");
+    out.put_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n",
+    );
     out.put_slice(format!("sec-websocket-accept: {accept}\r\n\r\n").as_bytes());
     Ok(true)
 }
@@ -63,8 +71,14 @@ impl WebSocket {
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let pipe = Pipe { incoming: BytesMut::from(rest), outgoing: BytesMut::new() };
-        Self { inner: tungstenite::WebSocket::from_raw_socket(pipe, Role::Server, Some(config)), done: false }
+        let pipe = Pipe {
+            incoming: BytesMut::from(rest),
+            outgoing: BytesMut::new(),
+        };
+        Self {
+            inner: tungstenite::WebSocket::from_raw_socket(pipe, Role::Server, Some(config)),
+            done: false,
+        }
     }
 
     /// Takes received bytes.
@@ -80,7 +94,9 @@ impl WebSocket {
     pub fn next(&mut self) -> Result<Option<Message>, Broken> {
         while !self.done {
             match self.inner.read() {
-                Ok(tungstenite::Message::Text(text)) => return Ok(Some(Message::Text(text.into()))),
+                Ok(tungstenite::Message::Text(text)) => {
+                    return Ok(Some(Message::Text(text.into())));
+                }
                 Ok(tungstenite::Message::Binary(bytes)) => return Ok(Some(Message::Binary(bytes))),
                 Ok(tungstenite::Message::Close(_)) => {
                     // The answer to the peer's close frame goes out with the flush.
@@ -181,11 +197,16 @@ mod tests {
         let wire = b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\nrest";
         let mut server = Server::new(Options::application());
         server.receive(wire);
-        let Ok(Some(Received::Request(request))) = server.next() else { panic!("a whole request") };
+        let Ok(Some(Received::Request(request))) = server.next() else {
+            panic!("a whole request")
+        };
         let mut out = BytesMut::new();
         assert_eq!(accept_upgrade(&request, &mut out), Ok(true));
         let text = String::from_utf8(out.to_vec()).expect("text");
-        assert!(text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{text}");
+        assert!(
+            text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+            "{text}"
+        );
         assert_eq!(server.into_rest(), "rest");
     }
 
@@ -208,8 +229,19 @@ mod tests {
                     got.push(message);
                 }
             }
-            assert_eq!(got, [Message::Text("hello".into()), Message::Binary(vec![0xff].into()), Message::Close]);
-            assert_eq!(&socket.take_output()[..], b"\x8a\x01p\x88\x02\x03\xe8", "cut at {cut}");
+            assert_eq!(
+                got,
+                [
+                    Message::Text("hello".into()),
+                    Message::Binary(vec![0xff].into()),
+                    Message::Close
+                ]
+            );
+            assert_eq!(
+                &socket.take_output()[..],
+                b"\x8a\x01p\x88\x02\x03\xe8",
+                "cut at {cut}"
+            );
         }
     }
 

@@ -42,7 +42,10 @@ impl Cursor {
     /// # Errors
     /// [`Malformed`] if fewer remain.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let array = *self.rest.first_chunk::<N>().ok_or(Malformed("it ends in the middle of a block"))?;
+        let array = *self
+            .rest
+            .first_chunk::<N>()
+            .ok_or(Malformed("it ends in the middle of a block"))?;
         bytes::Buf::advance(&mut self.rest, N);
         Ok(array)
     }
@@ -78,7 +81,10 @@ impl Cursor {
     /// [`Malformed`] if that many cannot follow.
     pub fn count(&mut self, item_bytes_min: usize) -> Result<usize, Malformed> {
         let count = self.u32()? as usize; // u32 fits usize on every supported target
-        if count.checked_mul(item_bytes_min.max(1)).is_none_or(|bytes| bytes > self.rest.len()) {
+        if count
+            .checked_mul(item_bytes_min.max(1))
+            .is_none_or(|bytes| bytes > self.rest.len())
+        {
             return Err(Malformed("it counts more items than follow"));
         }
         Ok(count)
@@ -107,7 +113,11 @@ impl Cursor {
     /// # Errors
     /// [`Malformed`] if bytes remain.
     pub fn end(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("bytes follow its end")) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("bytes follow its end"))
+        }
     }
 }
 

@@ -91,7 +91,10 @@ impl<V> Map<V> {
     ///
     /// # Panics
     /// If the layout has no order: an adapter declares the domains that it scans.
-    pub(crate) fn range<'a>(&'a self, start: Bound<&'a [u8]>) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
+    pub(crate) fn range<'a>(
+        &'a self,
+        start: Bound<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
         match self {
             Map::Hashed(_) => panic!("a domain that is scanned is declared as ordered"),
             Map::Ordered(map) => map.range::<[u8], _>((start, Bound::Unbounded)),
@@ -115,15 +118,27 @@ pub(crate) fn scan(
         Some(after) if after >= prefix => Bound::Excluded(after),
         _ => Bound::Included(prefix),
     };
-    let mut base = base.range(start).take_while(|(key, _)| key.starts_with(prefix)).peekable();
+    let mut base = base
+        .range(start)
+        .take_while(|(key, _)| key.starts_with(prefix))
+        .peekable();
     let mut above: Vec<_> = overlays
         .iter()
-        .map(|overlay| overlay.range(start).take_while(|(key, _)| key.starts_with(prefix)).peekable())
+        .map(|overlay| {
+            overlay
+                .range(start)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .peekable()
+        })
         .collect();
     loop {
         // The smallest key at any head; of equal keys the highest layer's value counts.
-        let heads = above.iter_mut().filter_map(|layer| layer.peek().map(|(key, _)| *key));
-        let Some(key) = heads.chain(base.peek().map(|(key, _)| *key)).min() else { return };
+        let heads = above
+            .iter_mut()
+            .filter_map(|layer| layer.peek().map(|(key, _)| *key));
+        let Some(key) = heads.chain(base.peek().map(|(key, _)| *key)).min() else {
+            return;
+        };
         let mut value = base.next_if(|(k, _)| *k == key).map(|(_, value)| value);
         for layer in &mut above {
             if let Some((_, written)) = layer.next_if(|(k, _)| *k == key) {

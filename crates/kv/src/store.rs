@@ -51,9 +51,20 @@ impl Store {
     pub fn new(domains: impl IntoIterator<Item = (Domain, Layout)>) -> Self {
         let mut domains: Vec<_> = domains.into_iter().collect();
         domains.sort_unstable_by_key(|(domain, _)| *domain);
-        assert!(domains.windows(2).all(|pair| pair[0].0 != pair[1].0), "an adapter declares each domain once");
-        let base = domains.iter().map(|(_, layout)| Map::new(*layout)).collect();
-        Self { domains, base, committed: Height::ZERO, layers: VecDeque::new() }
+        assert!(
+            domains.windows(2).all(|pair| pair[0].0 != pair[1].0),
+            "an adapter declares each domain once"
+        );
+        let base = domains
+            .iter()
+            .map(|(_, layout)| Map::new(*layout))
+            .collect();
+        Self {
+            domains,
+            base,
+            committed: Height::ZERO,
+            layers: VecDeque::new(),
+        }
     }
 
     /// Height of the committed state.
@@ -68,12 +79,18 @@ impl Store {
 
     /// Committed state.
     pub fn committed(&self) -> Reader<'_> {
-        Reader { store: self, layers: 0 }
+        Reader {
+            store: self,
+            layers: 0,
+        }
     }
 
     /// The state after the highest layer.
     pub fn top(&self) -> Reader<'_> {
-        Reader { store: self, layers: self.layers.len() }
+        Reader {
+            store: self,
+            layers: self.layers.len(),
+        }
     }
 
     /// How many keys the committed state holds.
@@ -88,10 +105,17 @@ impl Store {
     pub fn push(&mut self, height: Height, writes: &WriteSet) -> Result<(), OutOfOrder> {
         let expected = self.top_height().next();
         if height != expected {
-            return Err(OutOfOrder::Height { expected, found: height });
+            return Err(OutOfOrder::Height {
+                expected,
+                found: height,
+            });
         }
         self.check_domains(writes)?;
-        let mut overlays: Vec<Overlay> = self.domains.iter().map(|(_, layout)| Map::new(*layout)).collect();
+        let mut overlays: Vec<Overlay> = self
+            .domains
+            .iter()
+            .map(|(_, layout)| Map::new(*layout))
+            .collect();
         for write in &writes.0 {
             let at = self.position(write.domain).expect("checked above");
             overlays[at].insert(write.key.clone(), write.value.clone());
@@ -107,13 +131,20 @@ impl Store {
     pub fn commit(&mut self, height: Height) -> Result<(), OutOfOrder> {
         let expected = self.committed.next();
         if height != expected || self.layers.is_empty() {
-            return Err(OutOfOrder::Height { expected, found: height });
+            return Err(OutOfOrder::Height {
+                expected,
+                found: height,
+            });
         }
         let layer = self.layers.pop_front().expect("seen above");
         for (base, overlay) in self.base.iter_mut().zip(layer.overlays) {
             match overlay {
-                Map::Hashed(map) => map.into_iter().for_each(|(key, value)| merge(base, &key, value.as_ref())),
-                Map::Ordered(map) => map.into_iter().for_each(|(key, value)| merge(base, &key, value.as_ref())),
+                Map::Hashed(map) => map
+                    .into_iter()
+                    .for_each(|(key, value)| merge(base, &key, value.as_ref())),
+                Map::Ordered(map) => map
+                    .into_iter()
+                    .for_each(|(key, value)| merge(base, &key, value.as_ref())),
             }
         }
         self.committed = height;
@@ -123,7 +154,8 @@ impl Store {
     /// Drops every layer above `to`. Layers at or below it, and the base, stay.
     pub fn rollback(&mut self, to: Height) {
         let keep = to.0.saturating_sub(self.committed.0);
-        self.layers.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        self.layers
+            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
     }
 
     /// Commits a batch that was executed elsewhere.
@@ -134,7 +166,10 @@ impl Store {
     pub fn apply(&mut self, height: Height, writes: &WriteSet) -> Result<(), OutOfOrder> {
         let expected = self.committed.next();
         if height != expected {
-            return Err(OutOfOrder::Height { expected, found: height });
+            return Err(OutOfOrder::Height {
+                expected,
+                found: height,
+            });
         }
         self.write_base(writes)?;
         self.committed = height;
@@ -147,14 +182,19 @@ impl Store {
     /// [`OutOfOrder`] if batches were committed already or a domain is unknown.
     pub fn genesis(&mut self, writes: &WriteSet) -> Result<(), OutOfOrder> {
         if self.committed != Height::ZERO {
-            return Err(OutOfOrder::Height { expected: self.committed.next(), found: Height::ZERO });
+            return Err(OutOfOrder::Height {
+                expected: self.committed.next(),
+                found: Height::ZERO,
+            });
         }
         self.write_base(writes)
     }
 
     /// Every key and value of one domain's committed state, in byte order: for snapshots and digests.
     pub fn entries(&self, domain: Domain) -> Vec<(&Bytes, &Bytes)> {
-        self.position(domain).map(|at| self.base[at].sorted()).unwrap_or_default()
+        self.position(domain)
+            .map(|at| self.base[at].sorted())
+            .unwrap_or_default()
     }
 
     /// The declared domains in ascending order.
@@ -175,7 +215,11 @@ impl Store {
     }
 
     fn check_domains(&self, writes: &WriteSet) -> Result<(), OutOfOrder> {
-        match writes.0.iter().find(|write| self.position(write.domain).is_none()) {
+        match writes
+            .0
+            .iter()
+            .find(|write| self.position(write.domain).is_none())
+        {
             Some(write) => Err(OutOfOrder::UnknownDomain(write.domain)),
             None => Ok(()),
         }
@@ -258,8 +302,16 @@ impl<'a> Reader<'a> {
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) {
         let at = self.at(domain);
-        let layers = self.store.layers.iter().take(self.layers).map(|layer| &layer.overlays[at]);
-        let overlays: Vec<&Overlay> = layers.chain(top).filter(|overlay| overlay.len() > 0).collect();
+        let layers = self
+            .store
+            .layers
+            .iter()
+            .take(self.layers)
+            .map(|layer| &layer.overlays[at]);
+        let overlays: Vec<&Overlay> = layers
+            .chain(top)
+            .filter(|overlay| overlay.len() > 0)
+            .collect();
         layer::scan(&self.store.base[at], &overlays, prefix, after, visit);
     }
 
@@ -268,6 +320,8 @@ impl<'a> Reader<'a> {
     }
 
     fn at(&self, domain: Domain) -> usize {
-        self.store.position(domain).expect("an adapter reads domains that it declared")
+        self.store
+            .position(domain)
+            .expect("an adapter reads domains that it declared")
     }
 }

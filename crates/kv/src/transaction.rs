@@ -29,8 +29,17 @@ struct Undo {
 impl<'a> Transaction<'a> {
     /// A batch on top of `below`.
     pub fn new(below: Reader<'a>) -> Self {
-        let overlays = below.store().domains().iter().map(|(_, layout)| Map::new(*layout)).collect();
-        Self { below, overlays, journal: Vec::new() }
+        let overlays = below
+            .store()
+            .domains()
+            .iter()
+            .map(|(_, layout)| Map::new(*layout))
+            .collect();
+        Self {
+            below,
+            overlays,
+            journal: Vec::new(),
+        }
     }
 
     /// Height of the state below.
@@ -72,7 +81,13 @@ impl<'a> Transaction<'a> {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) {
-        self.below.scan_below(domain, Some(&self.overlays[self.at(domain)]), prefix, after, visit);
+        self.below.scan_below(
+            domain,
+            Some(&self.overlays[self.at(domain)]),
+            prefix,
+            after,
+            visit,
+        );
     }
 
     /// A mark to come back to.
@@ -85,7 +100,10 @@ impl<'a> Transaction<'a> {
     /// # Panics
     /// If the mark lies in the future.
     pub fn rollback(&mut self, to: usize) {
-        assert!(to <= self.journal.len(), "a savepoint is rolled back to once, from above");
+        assert!(
+            to <= self.journal.len(),
+            "a savepoint is rolled back to once, from above"
+        );
         for undo in self.journal.drain(to..).rev() {
             match undo.before {
                 Some(value) => self.overlays[undo.at].insert(undo.key, value),
@@ -99,12 +117,19 @@ impl<'a> Transaction<'a> {
         let mut writes = Vec::with_capacity(self.overlays.iter().map(Map::len).sum());
         for ((domain, _), overlay) in self.below.store().domains().iter().zip(self.overlays) {
             let sorted = overlay.into_sorted().into_iter();
-            writes.extend(sorted.map(|(key, value)| Write { domain: *domain, key, value }));
+            writes.extend(sorted.map(|(key, value)| Write {
+                domain: *domain,
+                key,
+                value,
+            }));
         }
         WriteSet(writes)
     }
 
     fn at(&self, domain: Domain) -> usize {
-        self.below.store().position(domain).expect("an adapter uses domains that it declared")
+        self.below
+            .store()
+            .position(domain)
+            .expect("an adapter uses domains that it declared")
     }
 }

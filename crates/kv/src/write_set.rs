@@ -43,7 +43,9 @@ impl WriteSet {
     /// Length of the encoding.
     pub fn encoded_bytes(&self) -> usize {
         let writes = self.0.iter();
-        4 + writes.map(|w| WRITE_BYTES_MIN + w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum::<usize>()
+        4 + writes
+            .map(|w| WRITE_BYTES_MIN + w.key.len() + w.value.as_ref().map_or(0, Bytes::len))
+            .sum::<usize>()
     }
 
     /// Appends the encoding.
@@ -51,7 +53,10 @@ impl WriteSet {
     /// # Panics
     /// If a key is longer than [`KEY_BYTES_MAX`] or a value reaches 4 GiB.
     pub fn encode(&self, out: &mut impl BufMut) {
-        debug_assert!(self.0.is_sorted_by(|a, b| (a.domain, &a.key) < (b.domain, &b.key)));
+        debug_assert!(
+            self.0
+                .is_sorted_by(|a, b| (a.domain, &a.key) < (b.domain, &b.key))
+        );
         out.put_u32(u32::try_from(self.0.len()).expect("a batch writes fewer than 2^32 keys"));
         for write in &self.0 {
             out.put_u16(write.domain.0);
@@ -59,7 +64,8 @@ impl WriteSet {
             match &write.value {
                 None => out.put_u32(DELETED),
                 Some(value) => {
-                    let bytes = u32::try_from(value.len()).expect("a value is far shorter than 4 GiB");
+                    let bytes =
+                        u32::try_from(value.len()).expect("a value is far shorter than 4 GiB");
                     assert!(bytes != DELETED, "a value is far shorter than 4 GiB");
                     out.put_u32(bytes);
                 }
@@ -86,7 +92,10 @@ impl WriteSet {
                 DELETED => None,
                 bytes => Some(cursor.take(bytes as usize)?), // u32 fits usize on every supported target
             };
-            if writes.last().is_some_and(|last| (last.domain, &last.key) >= (domain, &key)) {
+            if writes
+                .last()
+                .is_some_and(|last| (last.domain, &last.key) >= (domain, &key))
+            {
                 return Err(Malformed("keys are not in ascending order"));
             }
             writes.push(Write { domain, key, value });
@@ -101,7 +110,11 @@ mod tests {
     use super::*;
 
     fn write(domain: u16, key: &'static str, value: Option<&'static str>) -> Write {
-        Write { domain: Domain(domain), key: key.into(), value: value.map(Into::into) }
+        Write {
+            domain: Domain(domain),
+            key: key.into(),
+            value: value.map(Into::into),
+        }
     }
 
     fn encoded(set: &WriteSet) -> Bytes {
@@ -113,7 +126,11 @@ mod tests {
 
     #[test]
     fn the_bytes_are_as_documented() {
-        let set = WriteSet(vec![write(1, "a", Some("xy")), write(1, "b", None), write(2, "a", Some(""))]);
+        let set = WriteSet(vec![
+            write(1, "a", Some("xy")),
+            write(1, "b", None),
+            write(2, "a", Some("")),
+        ]);
         #[rustfmt::skip]
         let expected: &[u8] = &[
             0, 0, 0, 3,
@@ -127,9 +144,15 @@ mod tests {
 
     #[test]
     fn every_truncation_is_refused() {
-        let bytes = encoded(&WriteSet(vec![write(1, "a", Some("xy")), write(1, "b", None)]));
+        let bytes = encoded(&WriteSet(vec![
+            write(1, "a", Some("xy")),
+            write(1, "b", None),
+        ]));
         for cut in 0..bytes.len() {
-            assert!(WriteSet::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(
+                WriteSet::decode(bytes.slice(..cut)).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -141,9 +164,15 @@ mod tests {
                 out.extend_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
                 out.extend_from_slice(key.as_bytes());
             }
-            assert_eq!(WriteSet::decode(out.into()), Err(Malformed("keys are not in ascending order")));
+            assert_eq!(
+                WriteSet::decode(out.into()),
+                Err(Malformed("keys are not in ascending order"))
+            );
         }
         let huge = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-        assert_eq!(WriteSet::decode(huge), Err(Malformed("it counts more items than follow")));
+        assert_eq!(
+            WriteSet::decode(huge),
+            Err(Malformed("it counts more items than follow"))
+        );
     }
 }

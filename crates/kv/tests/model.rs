@@ -14,7 +14,11 @@ type Model = BTreeMap<(Domain, Vec<u8>), Vec<u8>>;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Set { ordered: bool, key: Vec<u8>, value: Option<Vec<u8>> },
+    Set {
+        ordered: bool,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    },
     Savepoint,
     Undo,
     Push,
@@ -39,14 +43,29 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn check_reader(reader: kv::Reader<'_>, model: &Model) {
     for (key, value) in model {
-        assert_eq!(reader.get(key.0, &key.1).map(|v| v.to_vec()), Some(value.clone()));
+        assert_eq!(
+            reader.get(key.0, &key.1).map(|v| v.to_vec()),
+            Some(value.clone())
+        );
     }
-    for (prefix, after) in [("", None), ("a", None), ("ab", None), ("", Some("b")), ("b", Some("ba")), ("b", Some("a"))] {
+    for (prefix, after) in [
+        ("", None),
+        ("a", None),
+        ("ab", None),
+        ("", Some("b")),
+        ("b", Some("ba")),
+        ("b", Some("a")),
+    ] {
         let mut seen = Vec::new();
-        reader.scan(ORDERED, prefix.as_bytes(), after.map(str::as_bytes), &mut |key, value| {
-            seen.push((key.to_vec(), value.to_vec()));
-            true
-        });
+        reader.scan(
+            ORDERED,
+            prefix.as_bytes(),
+            after.map(str::as_bytes),
+            &mut |key, value| {
+                seen.push((key.to_vec(), value.to_vec()));
+                true
+            },
+        );
         let expected: Vec<_> = model
             .iter()
             .filter(|((domain, key), _)| *domain == ORDERED && key.starts_with(prefix.as_bytes()))

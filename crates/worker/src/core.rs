@@ -1,0 +1,524 @@
+//! What the worker knows: state, pool, role, history. Streams and exchanges lie above.
+//!
+//! Everything that changes here by consensus comes in one of three ways: a batch of our own is
+//! committed ([`Core::commit`]), a batch of another leader is applied ([`Core::apply`]), or batches of
+//! our own are forgotten ([`Core::roll_back`]). A unit's fate changes at these places and nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adapter::{Access, Action, Batch, Caller, Env, Fate, Kind, Layout, Machine, Reject, Settings};
+use boundary::WorkerToManager;
+use boundary::worker_to_manager::Message as Out;
+use bytes::Bytes;
+use kv::{Store, WriteSet};
+use types::limits::{BATCH_BYTES_MAX, BATCH_UNITS_MAX, UNIT_BYTES_MAX};
+use types::{Height, Index, Millis, Term, UnitId};
+
+use crate::body::Body;
+use crate::convert;
+use crate::execution::{Execution, State};
+use crate::history::History;
+use crate::leading::Leading;
+use crate::pool::{self, Origin, Pool, PoolLimits};
+use crate::recent::Recent;
+
+/// Ids of committed units remembered for deduplication and [`Fate::Committed`]. 48 MiB at the worst.
+/// Beyond it the machine's own state answers (a nonce, a stored request id).
+const COMMITTED_IDS_MAX: usize = 1 << 20;
+
+/// Rejections remembered until their exchanges have been polled.
+const REJECTIONS_MAX: usize = 1 << 16;
+
+/// Without a leader for this long, clients hear that the outcome is unknown.
+const LEADERLESS_MS: u64 = 5_000;
+
+/// A forwarded unit that came to nothing by then is forwarded again. It does no harm: ids are unique.
+const FORWARD_AGAIN_MS: u64 = 5_000;
+
+/// How often units are looked at that may have waited too long.
+const EXPIRY_MS: u64 = 10_000;
+
+/// Most bytes of units in one message to the leader.
+const FORWARD_BYTES_MAX: usize = 4 << 20;
+
+pub(crate) struct Core {
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) store: State,
+    pub(crate) pool: Pool,
+    pub(crate) history: History,
+    pub(crate) role: Role,
+    pub(crate) batch_units_max: usize,
+    pub(crate) batch_bytes_max: usize,
+    /// Time for timers.
+    pub(crate) now: Millis,
+    /// The latest time that the manager named: the time of batches.
+    pub(crate) manager_now: Millis,
+    /// Time of the last committed batch.
+    pub(crate) committed_time: Millis,
+    pub(crate) draining: bool,
+    /// Units whose fate has changed since exchanges were last told.
+    pub(crate) changed: Vec<UnitId>,
+    committed_ids: Recent<UnitId, (Height, u32)>,
+    rejections: Recent<UnitId, Reject>,
+    refusals: BTreeMap<u64, Vec<boundary::RefusedUnit>>,
+    expiry_at: Millis,
+}
+
+/// Who makes batches.
+pub(crate) enum Role {
+    Leading(Leading),
+    Following(Following),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Following {
+    leader_known: bool,
+    since: Millis,
+    told_unknown: bool,
+    unforwarded: Vec<UnitId>,
+    forwarded_at: Millis,
+}
+
+impl Core {
+    pub(crate) fn new(machine: Arc<dyn Machine>, limits: PoolLimits) -> Self {
+        let domains = machine.describe().domains.into_iter().map(|spec| {
+            let layout = match spec.layout {
+                Layout::Hashed => kv::Layout::Hashed,
+                Layout::Ordered => kv::Layout::Ordered,
+            };
+            (spec.domain, layout)
+        });
+        Self {
+            store: State(Store::new(domains)),
+            machine,
+            pool: Pool::new(limits),
+            history: History::default(),
+            role: Role::Following(Following::default()),
+            batch_units_max: BATCH_UNITS_MAX,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            now: Millis::ZERO,
+            manager_now: Millis::ZERO,
+            committed_time: Millis::ZERO,
+            draining: false,
+            changed: Vec::new(),
+            committed_ids: Recent::new(COMMITTED_IDS_MAX),
+            rejections: Recent::new(REJECTIONS_MAX),
+            refusals: BTreeMap::new(),
+            expiry_at: Millis::ZERO,
+        }
+    }
+
+    /// Writes the first state.
+    pub(crate) fn genesis(&mut self, settings: Bytes, time: Millis) -> Result<(), String> {
+        let env = Env {
+            height: Height::ZERO,
+            time,
+            entropy: [0; 32],
+        };
+        let mut execution = Execution::genesis(self.store.committed(), env);
+        let settings = Settings { bytes: settings };
+        self.machine
+            .genesis(&settings, &mut execution)
+            .map_err(|reject| reject.message)?;
+        let writes = execution.finish().writes;
+        self.store
+            .genesis(&writes)
+            .map_err(|error| error.to_string())?;
+        self.committed_time = time;
+        self.role = Role::Following(Following {
+            since: self.now,
+            ..Following::default()
+        });
+        Ok(())
+    }
+
+    /// Admits a unit of a local client.
+    pub(crate) fn submit(
+        &mut self,
+        stream: u64,
+        caller: &Caller,
+        raw: Bytes,
+    ) -> Result<UnitId, Reject> {
+        if self.draining {
+            return Err(Reject::new(
+                Kind::Busy,
+                "this node is shutting down: use another",
+            ));
+        }
+        if raw.len() > UNIT_BYTES_MAX {
+            return Err(Reject::new(
+                Kind::Malformed,
+                format!("longer than the {UNIT_BYTES_MAX} bytes allowed"),
+            ));
+        }
+        let lost = |_| Reject::new(Kind::Fault, "the state is gone: try again");
+        let access = self
+            .machine
+            .authorize(&self.store, caller, Action::Submit { unit: &raw })
+            .map_err(lost)?;
+        if access != Access::Allow {
+            return Err(Reject::new(Kind::Unauthorized, "you may not submit this"));
+        }
+        let ticket = self.machine.admit(&self.store, caller, &raw)?;
+        assert!(
+            ticket.established.len() <= crate::body::ESTABLISHED_BYTES_MAX,
+            "an adapter keeps Ticket's limit"
+        );
+        let id = ticket.id;
+        if self.committed_ids.get(&id).is_some() {
+            return Ok(id);
+        }
+        let committed = |id: &UnitId| self.committed_ids.get(id).is_some();
+        self.pool.insert(
+            self.now,
+            ticket,
+            raw,
+            caller.clone(),
+            Origin::Local { stream },
+            committed,
+        )?;
+        self.rejections.remove(&id);
+        if let Role::Following(following) = &mut self.role {
+            following.unforwarded.push(id);
+        }
+        Ok(id)
+    }
+
+    /// Units that another VN forwarded to this leader.
+    pub(crate) fn inject(&mut self, inject: boundary::Inject) {
+        // Not the leader (any more): that VN forwards again when it learns of the new one.
+        let Role::Leading(_) = &self.role else { return };
+        for unit in inject.units {
+            let (Some(ticket), Some(caller)) =
+                (pool::ticket(&unit), convert::caller(unit.caller.as_ref()))
+            else {
+                let reject = Reject::new(Kind::Malformed, "the forwarded unit breaks a limit");
+                let refused = boundary::RefusedUnit {
+                    id: unit.id,
+                    kind: 1,
+                    message: reject.message,
+                };
+                self.refusals
+                    .entry(inject.origin)
+                    .or_default()
+                    .push(refused);
+                continue;
+            };
+            let id = ticket.id;
+            if self.committed_ids.get(&id).is_some() {
+                continue;
+            }
+            // A copy, so that a small unit does not keep the whole message in memory.
+            let raw = Bytes::copy_from_slice(&unit.raw);
+            let committed = |id: &UnitId| self.committed_ids.get(id).is_some();
+            let inserted = self.pool.insert(
+                self.now,
+                ticket,
+                raw,
+                caller,
+                Origin::Node(inject.origin),
+                committed,
+            );
+            if let Err(reject) = inserted {
+                self.refusals
+                    .entry(inject.origin)
+                    .or_default()
+                    .push(convert::refused(&id, &reject));
+            }
+        }
+    }
+
+    /// The leader refused units that this VN had forwarded.
+    pub(crate) fn refused(&mut self, refused: boundary::Refused) {
+        for (id, reject) in refused.units.into_iter().filter_map(convert::reject) {
+            if let Some(waiting) = self.pool.remove(&id) {
+                self.reject(&waiting, reject);
+            }
+        }
+    }
+
+    /// Tells whoever brought a unit, which has left the pool, that it was rejected.
+    pub(crate) fn reject(&mut self, waiting: &pool::Waiting, reject: Reject) {
+        let id = waiting.unit.id;
+        for node in &waiting.nodes {
+            self.refusals
+                .entry(*node)
+                .or_default()
+                .push(convert::refused(&id, &reject));
+        }
+        if waiting.stream.is_some() {
+            self.rejections.insert(id, reject);
+            self.changed.push(id);
+        }
+    }
+
+    pub(crate) fn fate(&self, id: &UnitId) -> Fate {
+        if let Some((height, position)) = self.committed_ids.get(id) {
+            return Fate::Committed {
+                height: *height,
+                position: *position,
+            };
+        }
+        if self.pool.get(id).is_some() {
+            return if self.leaderless() {
+                Fate::Unknown
+            } else {
+                Fate::Pending
+            };
+        }
+        match self.rejections.get(id) {
+            Some(reject) => Fate::Rejected(reject.clone()),
+            None => Fate::Absent,
+        }
+    }
+
+    fn leaderless(&self) -> bool {
+        match &self.role {
+            Role::Leading(_) => false,
+            Role::Following(following) => {
+                !following.leader_known && self.now.since(following.since) >= LEADERLESS_MS
+            }
+        }
+    }
+
+    /// This VN follows, or the leader is not known.
+    pub(crate) fn follow(&mut self, follow: boundary::Follow) {
+        self.roll_back(self.store.committed_height());
+        self.pool.drop_foreign();
+        let (known_before, since) = match &self.role {
+            Role::Following(following) => (following.leader_known, following.since),
+            Role::Leading(_) => (true, self.now),
+        };
+        let since = if follow.leader_known || known_before {
+            self.now
+        } else {
+            since
+        };
+        let unforwarded = if follow.leader_known {
+            self.pool.local().map(|w| w.unit.id).collect()
+        } else {
+            Vec::new()
+        };
+        self.role = Role::Following(Following {
+            leader_known: follow.leader_known,
+            since,
+            told_unknown: false,
+            unforwarded,
+            forwarded_at: self.now,
+        });
+        if !known_before && follow.leader_known {
+            self.changed.extend(self.pool.local().map(|w| w.unit.id));
+        }
+    }
+
+    /// A batch of another leader. `None` if it is not the next one (stale, or applied before).
+    pub(crate) fn apply(
+        &mut self,
+        apply: boundary::Apply,
+        out: &mut Vec<WorkerToManager>,
+    ) -> Option<Arc<Batch>> {
+        let height = Height(apply.height);
+        if height != self.store.committed_height().next() {
+            if height > self.store.committed_height() {
+                let text = format!(
+                    "batch {height} skips over {}",
+                    self.store.committed_height().next()
+                );
+                send(out, convert::log(1, text));
+            }
+            return None;
+        }
+        self.roll_back(self.store.committed_height());
+        let bytes = apply.body.len();
+        let decoded = Body::decode(apply.body)
+            .and_then(|body| Ok((WriteSet::decode(body.writes.clone())?, body)));
+        let (writes, body) = match decoded {
+            Ok((_, body)) if body.env.height != height => {
+                send(
+                    out,
+                    convert::log(1, format!("batch {height} says it is {}", body.env.height)),
+                );
+                return None;
+            }
+            Ok(decoded) => decoded,
+            Err(malformed) => {
+                send(
+                    out,
+                    convert::log(1, format!("batch {height} cannot be applied: {malformed}")),
+                );
+                return None;
+            }
+        };
+        if let Err(error) = self.store.apply(height, &writes) {
+            send(
+                out,
+                convert::log(1, format!("batch {height} cannot be applied: {error}")),
+            );
+            return None;
+        }
+        let place = Place {
+            index: Index(apply.index),
+            term: Term(apply.term),
+            time: Millis(apply.time),
+        };
+        let batch = Arc::new(placed(body, place));
+        self.settle_committed(&batch, bytes);
+        Some(batch)
+    }
+
+    /// The oldest batch of our own is committed. `None` if that is not the one in flight.
+    pub(crate) fn commit(&mut self, commit: boundary::Commit) -> Option<Arc<Batch>> {
+        let height = Height(commit.height);
+        let Role::Leading(leading) = &mut self.role else {
+            return None;
+        };
+        let made = leading
+            .in_flight
+            .pop_front_if(|made| made.env.height == height)?;
+        self.store
+            .commit(height)
+            .expect("layers and batches in flight go together");
+        let batch = Arc::new(Batch {
+            height,
+            env: made.env,
+            claim: made.claim,
+            units: made.units,
+            events: made.events,
+            index: Index(commit.index),
+            term: Term(commit.term),
+            time: Millis(commit.time),
+        });
+        self.settle_committed(&batch, made.body_bytes);
+        Some(batch)
+    }
+
+    fn settle_committed(&mut self, batch: &Arc<Batch>, bytes: usize) {
+        for (position, (unit, _)) in batch.units.iter().enumerate() {
+            let position =
+                u32::try_from(position).expect("a batch has at most BATCH_UNITS_MAX units");
+            self.committed_ids.insert(unit.id, (batch.height, position));
+            self.rejections.remove(&unit.id);
+            self.pool.committed(&unit.id);
+            self.changed.push(unit.id);
+        }
+        self.committed_time = self.committed_time.max(batch.env.time);
+        self.history.push(batch.clone(), bytes);
+    }
+
+    /// Forgets batches of our own above `to`; their units are in the pool again, in order.
+    pub(crate) fn roll_back(&mut self, to: Height) {
+        let Role::Leading(leading) = &mut self.role else {
+            return;
+        };
+        while let Some(made) = leading.in_flight.pop_back_if(|made| made.env.height > to) {
+            self.pool
+                .put_back(made.units.iter().map(|(unit, _)| &unit.id));
+        }
+        self.store.rollback(to);
+    }
+
+    /// What time alone brings about: units that waited too long, clients without a leader.
+    pub(crate) fn tick(&mut self) {
+        if self.now >= self.expiry_at {
+            self.expiry_at = self.now.plus(EXPIRY_MS);
+            for waiting in self.pool.expire(self.now) {
+                self.reject(
+                    &waiting,
+                    Reject::new(Kind::Later, "it waited too long: submit it again"),
+                );
+            }
+        }
+        let leaderless = self.leaderless();
+        if let Role::Following(following) = &mut self.role
+            && leaderless
+            && !following.told_unknown
+        {
+            following.told_unknown = true;
+            self.changed.extend(self.pool.local().map(|w| w.unit.id));
+        }
+    }
+
+    /// Forwards what came in to the leader, and refusals to whoever forwarded.
+    pub(crate) fn send_out(&mut self, out: &mut Vec<WorkerToManager>) {
+        if let Role::Following(following) = &mut self.role {
+            if following.leader_known {
+                if self.pool.len() == 0 {
+                    following.forwarded_at = self.now;
+                } else if self.now.since(following.forwarded_at) >= FORWARD_AGAIN_MS {
+                    following.unforwarded = self.pool.local().map(|w| w.unit.id).collect();
+                }
+                if !following.unforwarded.is_empty() {
+                    following.forwarded_at = self.now;
+                    forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
+                }
+            }
+        }
+        for (origin, units) in core::mem::take(&mut self.refusals) {
+            send(out, Out::Refused(boundary::Refused { origin, units }));
+        }
+    }
+
+    /// When [`Core::tick`] or [`Core::send_out`] has something to do though nothing comes in.
+    pub(crate) fn next_wake(&self) -> Option<Millis> {
+        if self.pool.len() == 0 {
+            return None;
+        }
+        let role = match &self.role {
+            Role::Leading(_) => None,
+            Role::Following(f) if f.leader_known => Some(f.forwarded_at.plus(FORWARD_AGAIN_MS)),
+            Role::Following(f) => (!f.told_unknown).then(|| f.since.plus(LEADERLESS_MS)),
+        };
+        Some(role.map_or(self.expiry_at, |at| at.min(self.expiry_at)))
+    }
+}
+
+/// Where a committed batch stands in the ledger.
+pub(crate) struct Place {
+    pub(crate) index: Index,
+    pub(crate) term: Term,
+    pub(crate) time: Millis,
+}
+
+/// A body that is committed.
+pub(crate) fn placed(body: Body, place: Place) -> Batch {
+    Batch {
+        height: body.env.height,
+        env: body.env,
+        claim: body.claim,
+        units: body.units,
+        events: body.events,
+        index: place.index,
+        term: place.term,
+        time: place.time,
+    }
+}
+
+fn forward(pool: &Pool, ids: Vec<UnitId>, out: &mut Vec<WorkerToManager>) {
+    let mut units = Vec::new();
+    let mut bytes = 0;
+    for waiting in ids.iter().filter_map(|id| pool.get(id)) {
+        let unit = waiting.forwarded();
+        if bytes + unit.raw.len() > FORWARD_BYTES_MAX && !units.is_empty() {
+            send(
+                out,
+                Out::Forward(boundary::Forward {
+                    units: core::mem::take(&mut units),
+                }),
+            );
+            bytes = 0;
+        }
+        bytes += unit.raw.len();
+        units.push(unit);
+    }
+    if !units.is_empty() {
+        send(out, Out::Forward(boundary::Forward { units }));
+    }
+}
+
+/// Appends one message.
+pub(crate) fn send(out: &mut Vec<WorkerToManager>, message: Out) {
+    out.push(WorkerToManager {
+        message: Some(message),
+    });
+}

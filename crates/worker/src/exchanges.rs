@@ -1,0 +1,329 @@
+//! Exchanges under way: requests whose answers wait for something, and what each waits for.
+//!
+//! An exchange is polled when something it asked for has happened and at no other time, so a thousand
+//! clients that wait for commits cost nothing while they wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use adapter::{Batch, Caller, Context, Exchange, Fate, NotYet, Progress, Reject, Response, View};
+use boundary::WorkerToManager;
+use boundary::worker_to_manager::Message as Out;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use types::{Height, Millis, UnitId};
+
+use crate::core::{Core, Place, placed, send};
+
+/// After a linear read failed for want of a leader, it is asked for again.
+const READ_INDEX_AGAIN_MS: u64 = 100;
+
+/// An exchange, named by the worker. Never used twice.
+pub(crate) type ExchangeId = u64;
+
+/// Exchanges and what they wait for.
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    running: HashMap<ExchangeId, Running>,
+    last: ExchangeId,
+    woken: BTreeSet<ExchangeId>,
+    waits: Waits,
+}
+
+struct Running {
+    stream: u64,
+    exchange: Box<dyn Exchange>,
+    mine: Mine,
+}
+
+/// What one exchange waits for, so that it can be cleaned up after.
+#[derive(Default)]
+struct Mine {
+    units: Vec<UnitId>,
+    wake_at: Option<Millis>,
+    linear: Linear,
+}
+
+#[derive(Default, Clone, Copy)]
+enum Linear {
+    #[default]
+    NotAsked,
+    Asked,
+    /// What is committed up to this height must be in view.
+    From(Height),
+}
+
+#[derive(Default)]
+struct Waits {
+    units: HashMap<UnitId, Vec<ExchangeId>>,
+    times: BTreeSet<(Millis, ExchangeId)>,
+    /// Batches asked of the ledger.
+    loading: BTreeMap<Height, Vec<ExchangeId>>,
+    /// Heights to ask for with the next flush.
+    to_load: Vec<Height>,
+    /// Linear reads not sent yet, and those sent, by request.
+    linear_new: Vec<ExchangeId>,
+    linear_asked: BTreeMap<u64, Vec<ExchangeId>>,
+    linear_heights: BTreeMap<Height, Vec<ExchangeId>>,
+    linear_not_before: Millis,
+    last_request: u64,
+}
+
+impl Exchanges {
+    /// Takes an exchange in; it is polled with the next flush.
+    pub(crate) fn start(&mut self, stream: u64, exchange: Box<dyn Exchange>) -> ExchangeId {
+        self.last += 1;
+        self.running.insert(
+            self.last,
+            Running {
+                stream,
+                exchange,
+                mine: Mine::default(),
+            },
+        );
+        self.woken.insert(self.last);
+        self.last
+    }
+
+    /// The client is gone.
+    pub(crate) fn drop(&mut self, id: ExchangeId) {
+        if let Some(running) = self.running.remove(&id) {
+            self.waits.clean(id, &running.mine);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Polls what has reason to be polled. Answers go to `answer` with their stream.
+    pub(crate) fn poll(
+        &mut self,
+        core: &mut Core,
+        answer: &mut Vec<(u64, ExchangeId, Response)>,
+    ) -> bool {
+        self.wake(core);
+        let woken = core::mem::take(&mut self.woken);
+        let polled = !woken.is_empty();
+        for id in woken {
+            let Some(mut running) = self.running.remove(&id) else {
+                continue;
+            };
+            let mut polling = Polling {
+                core: &mut *core,
+                waits: &mut self.waits,
+                mine: &mut running.mine,
+                id,
+                stream: running.stream,
+            };
+            match running.exchange.poll(&mut polling) {
+                Progress::Pending => {
+                    self.running.insert(id, running);
+                }
+                Progress::Ready(response) => {
+                    self.waits.clean(id, &running.mine);
+                    answer.push((running.stream, id, response));
+                }
+            }
+        }
+        polled
+    }
+
+    fn wake(&mut self, core: &mut Core) {
+        for unit in core.changed.drain(..) {
+            if let Some(waiters) = self.waits.units.get(&unit) {
+                self.woken.extend(waiters);
+            }
+        }
+        while let Some((time, id)) = self.waits.times.first().copied()
+            && time <= core.now
+        {
+            self.waits.times.pop_first();
+            if let Some(running) = self.running.get_mut(&id) {
+                running.mine.wake_at = None;
+            }
+            self.woken.insert(id);
+        }
+        while let Some(entry) = self.waits.linear_heights.first_entry()
+            && *entry.key() <= core.store.committed_height()
+        {
+            self.woken.extend(entry.remove());
+        }
+    }
+
+    /// Sends what exchanges asked of the ledger and of the leader.
+    pub(crate) fn send_out(&mut self, now: Millis, out: &mut Vec<WorkerToManager>) {
+        let waits = &mut self.waits;
+        for height in core::mem::take(&mut waits.to_load) {
+            waits.last_request += 1;
+            let request = boundary::HistoryRequest {
+                request: waits.last_request,
+                height: height.0,
+            };
+            send(out, Out::History(request));
+        }
+        if !waits.linear_new.is_empty() && now >= waits.linear_not_before {
+            waits.last_request += 1;
+            let request = waits.last_request;
+            waits
+                .linear_asked
+                .insert(request, core::mem::take(&mut waits.linear_new));
+            send(out, Out::ReadIndex(boundary::ReadIndex { request }));
+        }
+    }
+
+    /// The ledger's answer.
+    pub(crate) fn loaded(&mut self, core: &mut Core, reply: boundary::HistoryBatch) {
+        let height = Height(reply.height);
+        let Some(waiters) = self.waits.loading.remove(&height) else {
+            return;
+        };
+        let bytes = reply.body.len();
+        let place = Place {
+            index: types::Index(reply.index),
+            term: types::Term(reply.term),
+            time: Millis(reply.time),
+        };
+        let body = (!reply.absent)
+            .then(|| crate::Body::decode(reply.body).ok())
+            .flatten();
+        let batch = body
+            .filter(|body| body.env.height == height)
+            .map(|body| Arc::new(placed(body, place)));
+        core.history.loaded(height, batch, bytes);
+        self.woken.extend(waiters);
+    }
+
+    /// The leader's answer to a linear read.
+    pub(crate) fn read_index(&mut self, core: &Core, reply: &boundary::ReadIndexReply) {
+        let Some(waiters) = self.waits.linear_asked.remove(&reply.request) else {
+            return;
+        };
+        if !reply.failure.is_empty() {
+            self.waits.linear_new.extend(waiters);
+            self.waits.linear_not_before = core.now.plus(READ_INDEX_AGAIN_MS);
+            return;
+        }
+        let height = Height(reply.height);
+        for id in waiters {
+            let Some(running) = self.running.get_mut(&id) else {
+                continue;
+            };
+            running.mine.linear = Linear::From(height);
+            self.waits
+                .linear_heights
+                .entry(height)
+                .or_default()
+                .push(id);
+        }
+    }
+
+    /// When something here is due though nothing comes in.
+    pub(crate) fn next_wake(&self) -> Option<Millis> {
+        let time = self.waits.times.first().map(|(time, _)| *time);
+        let linear = (!self.waits.linear_new.is_empty()).then_some(self.waits.linear_not_before);
+        [time, linear].into_iter().flatten().min()
+    }
+}
+
+impl Waits {
+    fn clean(&mut self, id: ExchangeId, mine: &Mine) {
+        for unit in &mine.units {
+            if let Some(waiters) = self.units.get_mut(unit) {
+                waiters.retain(|waiter| *waiter != id);
+                if waiters.is_empty() {
+                    self.units.remove(unit);
+                }
+            }
+        }
+        if let Some(time) = mine.wake_at {
+            self.times.remove(&(time, id));
+        }
+        // Other lists hold ids that are passed over when their turn comes.
+        self.linear_new.retain(|waiter| *waiter != id);
+    }
+}
+
+/// One exchange being polled.
+struct Polling<'a> {
+    core: &'a mut Core,
+    waits: &'a mut Waits,
+    mine: &'a mut Mine,
+    id: ExchangeId,
+    stream: u64,
+}
+
+impl Context for Polling<'_> {
+    fn now(&self) -> Millis {
+        self.core.now
+    }
+
+    fn view(&self) -> &dyn View {
+        &self.core.store
+    }
+
+    fn submit(&mut self, caller: &Caller, raw: Bytes) -> Result<UnitId, Reject> {
+        self.core.submit(self.stream, caller, raw)
+    }
+
+    fn fate(&mut self, unit: &UnitId) -> Fate {
+        let fate = self.core.fate(unit);
+        let settled = matches!(fate, Fate::Committed { .. } | Fate::Rejected(_));
+        if !settled && !self.mine.units.contains(unit) {
+            self.mine.units.push(*unit);
+            self.waits.units.entry(*unit).or_default().push(self.id);
+        }
+        fate
+    }
+
+    fn pending(&self, unit: &UnitId) -> Option<Bytes> {
+        self.core
+            .pool
+            .get(unit)
+            .map(|waiting| waiting.unit.raw.clone())
+    }
+
+    fn lane_next(&self, lane: &[u8]) -> Option<u64> {
+        self.core.pool.lane_next(lane)
+    }
+
+    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, NotYet> {
+        if height == Height::ZERO || height > self.core.store.committed_height() {
+            return Ok(None);
+        }
+        if let Some(known) = self.core.history.get(height) {
+            return Ok(known);
+        }
+        let waiters = self.waits.loading.entry(height).or_insert_with(|| {
+            self.waits.to_load.push(height);
+            Vec::new()
+        });
+        if !waiters.contains(&self.id) {
+            waiters.push(self.id);
+        }
+        Err(NotYet)
+    }
+
+    fn linear(&mut self) -> bool {
+        match self.mine.linear {
+            Linear::NotAsked => {
+                self.mine.linear = Linear::Asked;
+                self.waits.linear_new.push(self.id);
+                false
+            }
+            Linear::Asked => false,
+            Linear::From(height) => self.core.store.committed_height() >= height,
+        }
+    }
+
+    fn wake_at(&mut self, time: Millis) {
+        if let Some(before) = self.mine.wake_at {
+            if before <= time {
+                return;
+            }
+            self.waits.times.remove(&(before, self.id));
+        }
+        self.mine.wake_at = Some(time);
+        self.waits.times.insert((time, self.id));
+    }
+}

@@ -1,0 +1,297 @@
+//! The leader's part: forms batches, executes them on top of what is in flight, and proposes them.
+//!
+//! A batch is closed when nothing more is waiting: there is no delay when idle, and under load the
+//! batches in flight make the next one larger.
+
+use std::collections::VecDeque;
+
+use adapter::{Claim, Env, Event, Kind, Lost, Outcome, Reject, Unit};
+use boundary::WorkerToManager;
+use boundary::worker_to_manager::Message as Out;
+use bytes::{Bytes, BytesMut};
+use types::limits::{BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX};
+use types::{Height, Term};
+
+use crate::body::Body;
+use crate::convert;
+use crate::core::{Core, Role, send};
+use crate::entropy::batch_entropy;
+use crate::execution::{Executed, Execution};
+
+/// Room that the manager needs around a body in an entry.
+const ENTRY_OVERHEAD_BYTES: usize = 256 << 10;
+
+/// Credits of a leader, and what it has in flight.
+pub(crate) struct Leading {
+    pub(crate) term: Term,
+    governance_version: u64,
+    in_flight_max: usize,
+    seed: [u8; 32],
+    /// Proposed and not committed, ascending.
+    pub(crate) in_flight: VecDeque<Made>,
+}
+
+/// A batch that was executed and proposed.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) env: Env,
+    pub(crate) units: Vec<(Unit, Bytes)>,
+    pub(crate) claim: Claim,
+    pub(crate) events: Vec<Event>,
+    pub(crate) body_bytes: usize,
+}
+
+impl Core {
+    /// Leadership, or new credits within the same term.
+    pub(crate) fn lead(&mut self, lead: &boundary::Lead, out: &mut Vec<WorkerToManager>) {
+        let committed = self.store.committed_height();
+        let Ok(seed) = <[u8; 32]>::try_from(&lead.entropy_seed[..]) else {
+            return send(
+                out,
+                convert::log(1, "leadership came without 32 bytes of entropy"),
+            );
+        };
+        if Height(lead.height) != committed {
+            let text = format!(
+                "leadership is for height {}, this state is at {committed}",
+                lead.height
+            );
+            return send(out, convert::log(1, text));
+        }
+        let term = Term(lead.term);
+        match &mut self.role {
+            Role::Leading(leading) if leading.term == term => {
+                leading.governance_version = lead.governance_version;
+                leading.in_flight_max = lead.in_flight_max.min(BATCHES_IN_FLIGHT_MAX) as usize; // widening
+                leading.seed = seed;
+            }
+            _ => {
+                self.roll_back(committed);
+                self.role = Role::Leading(Leading {
+                    term,
+                    governance_version: lead.governance_version,
+                    in_flight_max: lead.in_flight_max.min(BATCHES_IN_FLIGHT_MAX) as usize, // widening
+                    seed,
+                    in_flight: VecDeque::new(),
+                });
+                self.pool.reset_lanes();
+                // Who heard that the outcome is unknown may hear better now.
+                self.changed
+                    .extend(self.pool.local().map(|waiting| waiting.unit.id));
+            }
+        }
+    }
+
+    /// Forms batches as far as credits and waiting units go.
+    pub(crate) fn form_batches(&mut self, out: &mut Vec<WorkerToManager>) {
+        let mut units_max = self.batch_units_max;
+        loop {
+            let Role::Leading(leading) = &self.role else {
+                return;
+            };
+            if self.draining
+                || leading.in_flight.len() >= leading.in_flight_max
+                || !self.pool.has_ready()
+            {
+                return;
+            }
+            let units = self.pool.take(units_max, self.batch_bytes_max);
+            let count = units.len();
+            match self.make(units, out) {
+                Ok(()) => units_max = self.batch_units_max,
+                Err(NotMade::TooLong) => units_max = count.div_ceil(2),
+                Err(NotMade::Lost) => return,
+            }
+        }
+    }
+
+    /// Executes and proposes one batch of units that were taken from the pool.
+    fn make(
+        &mut self,
+        mut units: Vec<Unit>,
+        out: &mut Vec<WorkerToManager>,
+    ) -> Result<(), NotMade> {
+        let Role::Leading(leading) = &self.role else {
+            return Err(NotMade::Lost);
+        };
+        let height = self.store.top_height().next();
+        let below = leading
+            .in_flight
+            .back()
+            .map_or(self.committed_time, |made| made.env.time);
+        let env = Env {
+            height,
+            time: self.manager_now.max(below),
+            entropy: batch_entropy(&leading.seed, height),
+        };
+        loop {
+            let mut execution = Execution::recording(self.store.top(), env.clone());
+            let outcomes = match self.machine.execute_all(&units, &mut execution) {
+                Ok(outcomes) => outcomes,
+                Err(Lost) => return Err(self.give_up(&units, out)),
+            };
+            assert_eq!(
+                outcomes.len(),
+                units.len(),
+                "a machine gives one outcome for each unit"
+            );
+            let rejected = outcomes
+                .iter()
+                .any(|outcome| matches!(outcome, Outcome::Rejected(_)));
+            let all = outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Rejected(_)));
+            if all || (rejected && execution.has_records()) {
+                // What a rejected unit had recorded must not be replayed: once more without it.
+                drop(execution);
+                units = self.settle_rejected(units, outcomes).0;
+                if units.is_empty() {
+                    return Ok(());
+                }
+                continue;
+            }
+            let (applied, applied_outcomes): (Vec<Unit>, Vec<Outcome>) = units
+                .iter()
+                .zip(&outcomes)
+                .filter(|(_, outcome)| matches!(outcome, Outcome::Applied { .. }))
+                .map(|(unit, outcome)| (unit.clone(), outcome.clone()))
+                .unzip();
+            let claim = match self
+                .machine
+                .seal(&applied, &applied_outcomes, &mut execution)
+            {
+                Ok(claim) => claim,
+                Err(Lost) => return Err(self.give_up(&units, out)),
+            };
+            let executed = execution.finish();
+            let receipts: Vec<(Unit, Bytes)> = applied
+                .into_iter()
+                .zip(applied_outcomes.into_iter().filter_map(receipt))
+                .collect();
+            let body = Body::encode(
+                &env,
+                &receipts,
+                &claim,
+                &executed.events,
+                &executed.recorded,
+                &executed.writes,
+            );
+            if body.len() > ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES {
+                if units.len() > 1 {
+                    self.pool.put_back(units.iter().map(|unit| &unit.id));
+                    return Err(NotMade::TooLong);
+                }
+                let reject = Reject::new(
+                    Kind::Invalid,
+                    "it changes more than one ledger entry can hold",
+                );
+                self.settle_rejected(units, vec![Outcome::Rejected(reject)]);
+                return Ok(());
+            }
+            // What earlier batches had deferred may be tried again on the state that this one made.
+            self.pool.retry_deferred();
+            self.settle_rejected(units, outcomes);
+            self.propose(receipts, claim, executed, body, out);
+            return Ok(());
+        }
+    }
+
+    fn propose(
+        &mut self,
+        units: Vec<(Unit, Bytes)>,
+        claim: Claim,
+        executed: Executed,
+        body: Bytes,
+        out: &mut Vec<WorkerToManager>,
+    ) {
+        let Executed {
+            env,
+            writes,
+            events,
+            ..
+        } = executed;
+        let mut claims = BytesMut::with_capacity(units.len() * 32);
+        for (unit, receipt) in &units {
+            self.pool.applied(&unit.id);
+            claims.extend_from_slice(&self.machine.claim_digest(unit, receipt).0);
+        }
+        self.store
+            .push(env.height, &writes)
+            .expect("made on top, of domains that were declared");
+        let Role::Leading(leading) = &mut self.role else {
+            unreachable!("only a leader makes batches")
+        };
+        send(
+            out,
+            Out::Propose(boundary::Propose {
+                term: leading.term.0,
+                height: env.height.0,
+                governance_version: leading.governance_version,
+                time: env.time.0,
+                claims: claims.freeze(),
+                body: body.clone(),
+            }),
+        );
+        leading.in_flight.push_back(Made {
+            env,
+            units,
+            claim,
+            events,
+            body_bytes: body.len(),
+        });
+    }
+
+    /// Deals with rejected units; what is left, with its outcomes, is returned.
+    fn settle_rejected(
+        &mut self,
+        units: Vec<Unit>,
+        outcomes: Vec<Outcome>,
+    ) -> (Vec<Unit>, Vec<Outcome>) {
+        let mut left = (Vec::new(), Vec::new());
+        for (unit, outcome) in units.into_iter().zip(outcomes) {
+            let reject = match outcome {
+                Outcome::Applied { .. } => {
+                    left.0.push(unit);
+                    left.1.push(outcome);
+                    continue;
+                }
+                Outcome::Rejected(reject) => reject,
+            };
+            let gone = if reject.kind == Kind::Later {
+                self.pool.later(&unit.id)
+            } else {
+                self.pool.remove(&unit.id)
+            };
+            if let Some(waiting) = gone {
+                self.reject(&waiting, reject);
+            }
+        }
+        left
+    }
+
+    /// The machine lost its state in the middle, which only happens when this VN is being stopped.
+    fn give_up(&mut self, units: &[Unit], out: &mut Vec<WorkerToManager>) -> NotMade {
+        self.pool.put_back(units.iter().map(|unit| &unit.id));
+        send(
+            out,
+            convert::log(
+                1,
+                "the machine could not execute a batch: its state is gone",
+            ),
+        );
+        NotMade::Lost
+    }
+}
+
+fn receipt(outcome: Outcome) -> Option<Bytes> {
+    match outcome {
+        Outcome::Applied { receipt } => Some(receipt),
+        Outcome::Rejected(_) => None,
+    }
+}
+
+/// Why a batch was not made; its units are in the pool again.
+enum NotMade {
+    TooLong,
+    Lost,
+}

@@ -1,0 +1,224 @@
+//! One worker and a manager that commits at once: for trying out an adapter.
+//!
+//! Everything real runs: HTTP, admission, pool, execution, the encoding of batches. Missing is what
+//! lies on the manager's side: other nodes, the ledger, TLS. A batch is committed as soon as it is
+//! proposed, so an answer is there when [`Solo::http`] returns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adapter::{Front, Machine};
+use boundary::manager_to_worker::Message as In;
+use boundary::worker_to_manager::Message as Out;
+use boundary::{ManagerToWorker, WorkerToManager};
+use bytes::{Bytes, BytesMut};
+use http1::ClientResponse;
+use types::{ActorId, Millis};
+
+use crate::Worker;
+
+/// Ledger time at the start: 2023-11-14T22:13:20Z.
+const START: Millis = Millis(1_700_000_000_000);
+
+/// The stream that [`Solo::http`] uses.
+const STREAM: u64 = 2;
+
+/// One worker and a manager that commits at once.
+pub struct Solo {
+    pub worker: Worker,
+    now: Millis,
+    /// Every batch body proposed and committed, by height.
+    pub bodies: BTreeMap<u64, Bytes>,
+    received: BTreeMap<u64, BytesMut>,
+    client: http1::Client,
+    closed: Vec<u64>,
+}
+
+impl Solo {
+    /// Starts a worker on its settings and makes it leader.
+    ///
+    /// # Panics
+    /// If the settings cannot be used.
+    pub fn new(
+        machine: Arc<dyn Machine>,
+        front: Box<dyn Front>,
+        settings: impl Into<Bytes>,
+    ) -> Self {
+        let protocol = machine.describe().protocol.to_owned();
+        let mut solo = Self {
+            worker: Worker::new(machine, front),
+            now: START,
+            bodies: BTreeMap::new(),
+            received: BTreeMap::new(),
+            client: http1::Client::new(http1::Options {
+                body_bytes_max: types::limits::FRAME_BYTES_MAX,
+                ..http1::Options::application()
+            }),
+            closed: Vec::new(),
+        };
+        let hello = boundary::Hello {
+            protocol,
+            settings: settings.into(),
+            genesis_time: START.0,
+            worker_key: Bytes::from_static(&[7; 32]),
+            ..Default::default()
+        };
+        solo.tell(In::Hello(hello));
+        solo.tell(In::Lead(boundary::Lead {
+            term: 1,
+            in_flight_max: 4,
+            entropy_seed: Bytes::from_static(&[8; 32]),
+            ..Default::default()
+        }));
+        solo.open(STREAM, "ada");
+        solo
+    }
+
+    /// Moves the clock.
+    pub fn advance(&mut self, millis: u64) {
+        self.now = self.now.plus(millis);
+        self.tell(In::Time(boundary::Time {}));
+    }
+
+    /// Opens a stream for a member of this name.
+    pub fn open(&mut self, stream: u64, name: &str) {
+        let mut actor = [0; 32];
+        let bytes = name.len().min(32);
+        actor[..bytes].copy_from_slice(&name.as_bytes()[..bytes]);
+        let caller = boundary::CallerIdentity {
+            actor: Bytes::copy_from_slice(&ActorId(actor).0),
+            name: name.into(),
+            member: true,
+            auditor: false,
+        };
+        self.tell(In::Open(boundary::StreamOpen {
+            stream,
+            caller: Some(caller),
+            remote: String::new(),
+        }));
+    }
+
+    /// Sends one request on ada's stream and gives its response.
+    ///
+    /// # Panics
+    /// If no response comes, which an exchange that waits for time or for other nodes has to be given
+    /// first ([`Solo::advance`], [`Solo::bytes`]).
+    pub fn http(&mut self, method: &str, target: &str, body: impl AsRef<[u8]>) -> ClientResponse {
+        self.http_with(method, target, &[], body)
+    }
+
+    /// As [`Solo::http`], with header fields.
+    ///
+    /// # Panics
+    /// As [`Solo::http`].
+    pub fn http_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> ClientResponse {
+        let mut wire = BytesMut::new();
+        http1::encode_request(method, target, "solo", headers, body.as_ref(), &mut wire);
+        self.client.sent(method);
+        let answer = self.bytes(STREAM, wire.freeze());
+        self.client.receive(&answer);
+        self.client
+            .next()
+            .expect("the worker speaks HTTP")
+            .expect("a response came at once")
+    }
+
+    /// Sends bytes on a stream and gives the bytes that came back on it.
+    pub fn bytes(&mut self, stream: u64, data: impl Into<Bytes>) -> Bytes {
+        self.tell(In::Data(boundary::StreamData {
+            stream,
+            data: data.into(),
+        }));
+        self.received(stream)
+    }
+
+    /// Bytes that came on a stream since they were last asked for, such as notifications.
+    pub fn received(&mut self, stream: u64) -> Bytes {
+        self.received.remove(&stream).unwrap_or_default().freeze()
+    }
+
+    /// Whether the worker has ended a stream.
+    pub fn closed(&self, stream: u64) -> bool {
+        self.closed.contains(&stream)
+    }
+
+    /// Gives one message to the worker and does what a manager does about its answers, until there are
+    /// none.
+    ///
+    /// # Panics
+    /// If the worker reports a failure.
+    pub fn tell(&mut self, message: In) {
+        let mut inbox = vec![message];
+        while !inbox.is_empty() {
+            let mut out = Vec::new();
+            for message in inbox.drain(..) {
+                let message = ManagerToWorker {
+                    now: self.now.0,
+                    message: Some(message),
+                };
+                self.worker.handle(self.now, message, &mut out);
+            }
+            self.worker.flush(self.now, &mut out);
+            inbox.extend(out.into_iter().filter_map(|message| self.manager(message)));
+        }
+    }
+
+    fn manager(&mut self, message: WorkerToManager) -> Option<In> {
+        match message.message.expect("a worker sends no empty message") {
+            Out::Ready(ready) => {
+                assert_eq!(ready.failure, "", "the worker did not start");
+                None
+            }
+            Out::Propose(propose) => {
+                self.bodies.insert(propose.height, propose.body);
+                let (height, time) = (propose.height, propose.time);
+                Some(In::Commit(boundary::Commit {
+                    height,
+                    index: height + 1,
+                    term: propose.term,
+                    time,
+                }))
+            }
+            Out::Data(data) => {
+                self.received
+                    .entry(data.stream)
+                    .or_default()
+                    .extend_from_slice(&data.data);
+                None
+            }
+            Out::Close(close) => {
+                self.closed.push(close.stream);
+                None
+            }
+            Out::History(request) => {
+                let body = self.bodies.get(&request.height).cloned();
+                Some(In::History(boundary::HistoryBatch {
+                    request: request.request,
+                    height: request.height,
+                    index: request.height + 1,
+                    term: 1,
+                    time: self.now.0,
+                    absent: body.is_none(),
+                    body: body.unwrap_or_default(),
+                }))
+            }
+            Out::ReadIndex(request) => Some(In::ReadIndex(boundary::ReadIndexReply {
+                request: request.request,
+                height: self.worker.height().0,
+                failure: String::new(),
+            })),
+            Out::Log(log) => panic!("the worker complains: {}", log.text),
+            Out::Applied(_)
+            | Out::Forward(_)
+            | Out::Refused(_)
+            | Out::Metrics(_)
+            | Out::Consumed(_) => None,
+        }
+    }
+}

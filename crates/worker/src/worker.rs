@@ -1,0 +1,255 @@
+//! The worker: every message of the manager, and what is done about it.
+
+use std::sync::Arc;
+
+use adapter::{Batch, Front, Machine};
+use boundary::manager_to_worker::Message as In;
+use boundary::worker_to_manager::Message as Out;
+use boundary::{ManagerToWorker, WorkerToManager};
+use types::limits::{BATCH_BYTES_MAX, BATCH_UNITS_MAX};
+use types::{Height, Millis};
+
+use crate::convert;
+use crate::core::{Core, send};
+use crate::exchanges::Exchanges;
+use crate::pool::PoolLimits;
+use crate::streams::Streams;
+
+/// Rounds of polling in one flush. An exchange that submits again whenever it is refused waits for the
+/// next flush then.
+const ROUNDS_MAX: usize = 64;
+
+/// How often gauges are sent.
+const METRICS_MS: u64 = 5_000;
+
+/// A worker enclave as a synchronous value.
+///
+/// The run loop gives it every message that waits, by [`Worker::handle`], and then calls
+/// [`Worker::flush`]: that is when batches are formed and answers leave. It calls `flush` also at
+/// [`Worker::next_wake`].
+pub struct Worker {
+    core: Core,
+    front: Box<dyn Front>,
+    exchanges: Exchanges,
+    streams: Streams,
+    phase: Phase,
+    metrics_at: Millis,
+    flush_again: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    ExpectHello,
+    Running,
+    /// The protocol's settings cannot be used; the manager was told.
+    Failed,
+}
+
+impl Worker {
+    /// A worker that waits for the manager's Hello.
+    pub fn new(machine: Arc<dyn Machine>, front: Box<dyn Front>) -> Self {
+        Self::with_limits(machine, front, PoolLimits::default())
+    }
+
+    /// As [`Worker::new`], with other bounds of the pool.
+    pub fn with_limits(
+        machine: Arc<dyn Machine>,
+        front: Box<dyn Front>,
+        limits: PoolLimits,
+    ) -> Self {
+        Self {
+            core: Core::new(machine, limits),
+            front,
+            exchanges: Exchanges::default(),
+            streams: Streams::default(),
+            phase: Phase::ExpectHello,
+            metrics_at: Millis::ZERO,
+            flush_again: false,
+        }
+    }
+
+    /// Handles one message. `now` is the run loop's clock.
+    pub fn handle(
+        &mut self,
+        now: Millis,
+        message: ManagerToWorker,
+        out: &mut Vec<WorkerToManager>,
+    ) {
+        self.core.now = self.core.now.max(now);
+        self.core.manager_now = self.core.manager_now.max(Millis(message.now));
+        let Some(message) = message.message else {
+            return;
+        };
+        if let In::Hello(hello) = message {
+            return self.hello(hello, out);
+        }
+        if self.phase != Phase::Running {
+            return;
+        }
+        match message {
+            In::Hello(_) => unreachable!("handled above"),
+            In::Lead(lead) => self.core.lead(&lead, out),
+            In::Follow(follow) => self.core.follow(follow),
+            In::Commit(commit) => {
+                if let Some(batch) = self.core.commit(commit) {
+                    self.committed(&batch);
+                }
+            }
+            In::Rollback(rollback) => self.core.roll_back(Height(rollback.height)),
+            In::Apply(apply) => {
+                if let Some(batch) = self.core.apply(apply, out) {
+                    self.committed(&batch);
+                }
+                let height = self.core.store.committed_height().0;
+                send(out, Out::Applied(boundary::Applied { height }));
+            }
+            In::Open(open) => match convert::caller(open.caller.as_ref()) {
+                Some(caller) => self.streams.open(open.stream, caller),
+                None => {
+                    let reason = "the stream names no caller".into();
+                    send(
+                        out,
+                        Out::Close(boundary::StreamClose {
+                            stream: open.stream,
+                            reason,
+                        }),
+                    );
+                }
+            },
+            In::Data(data) => {
+                self.streams.data(
+                    data.stream,
+                    data.data,
+                    &mut *self.front,
+                    &mut self.exchanges,
+                );
+            }
+            In::Close(close) => {
+                self.streams
+                    .close(close.stream, &mut *self.front, &mut self.exchanges)
+            }
+            In::Inject(inject) => self.core.inject(inject),
+            In::Refused(refused) => self.core.refused(refused),
+            In::History(reply) => self.exchanges.loaded(&mut self.core, reply),
+            In::ReadIndex(reply) => self.exchanges.read_index(&self.core, &reply),
+            In::Time(_) => {}
+            In::Drain(_) => self.core.draining = true,
+        }
+    }
+
+    /// To be called when all input that was waiting has been handled: polls exchanges, forms batches,
+    /// forwards units, sends answers.
+    pub fn flush(&mut self, now: Millis, out: &mut Vec<WorkerToManager>) {
+        self.core.now = self.core.now.max(now);
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.flush_again = true;
+        let mut answers = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            self.core.tick();
+            let polled = self.exchanges.poll(&mut self.core, &mut answers);
+            for (stream, exchange, response) in answers.drain(..) {
+                self.streams.answer(stream, exchange, response);
+            }
+            let resumed = self.streams.resume(&mut *self.front, &mut self.exchanges);
+            self.core.form_batches(out);
+            if !polled && !resumed && self.core.changed.is_empty() {
+                self.flush_again = false;
+                break;
+            }
+        }
+        self.core.send_out(out);
+        self.exchanges.send_out(self.core.now, out);
+        self.streams
+            .send_out(&mut *self.front, &mut self.exchanges, out);
+        self.metrics(out);
+    }
+
+    /// When [`Worker::flush`] is to be called though nothing comes in.
+    pub fn next_wake(&self) -> Option<Millis> {
+        if self.flush_again {
+            return Some(self.core.now);
+        }
+        [self.core.next_wake(), self.exchanges.next_wake()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Height of the committed state.
+    pub fn height(&self) -> Height {
+        self.core.store.committed_height()
+    }
+
+    /// The committed state: for validation and for digests that are compared between VNs.
+    pub fn state(&self) -> &crate::State {
+        &self.core.store
+    }
+
+    fn hello(&mut self, hello: boundary::Hello, out: &mut Vec<WorkerToManager>) {
+        let descriptor = self.core.machine.describe();
+        let failure = if self.phase != Phase::ExpectHello {
+            "a second Hello: a worker is started once".to_owned()
+        } else if hello.protocol != descriptor.protocol {
+            format!(
+                "this image runs {}, not {}",
+                descriptor.protocol, hello.protocol
+            )
+        } else {
+            let limit = |given: u64, max: usize| match usize::try_from(given) {
+                Ok(given) if given > 0 => given.min(max),
+                _ => max,
+            };
+            self.core.batch_units_max = limit(hello.batch_units_max, BATCH_UNITS_MAX);
+            self.core.batch_bytes_max = limit(hello.batch_bytes_max, BATCH_BYTES_MAX);
+            match self
+                .core
+                .genesis(hello.settings, Millis(hello.genesis_time))
+            {
+                Ok(()) => String::new(),
+                Err(reason) => format!(
+                    "the settings of {} cannot be used: {reason}",
+                    descriptor.protocol
+                ),
+            }
+        };
+        self.phase = if failure.is_empty() {
+            Phase::Running
+        } else {
+            Phase::Failed
+        };
+        let ready = boundary::Ready {
+            protocol: descriptor.protocol.into(),
+            state_format: descriptor.state_format,
+            height: self.core.store.committed_height().0,
+            failure,
+        };
+        send(out, Out::Ready(ready));
+    }
+
+    fn committed(&mut self, batch: &Arc<Batch>) {
+        let mut pushes = Vec::new();
+        self.front.committed(&self.core.store, batch, &mut pushes);
+        pushes.into_iter().for_each(|push| self.streams.push(push));
+    }
+
+    fn metrics(&mut self, out: &mut Vec<WorkerToManager>) {
+        if self.core.now < self.metrics_at {
+            return;
+        }
+        self.metrics_at = self.core.now.plus(METRICS_MS);
+        let gauge = |name: &str, value: usize| boundary::Gauge {
+            name: name.into(),
+            value: value as u64,
+        }; // widening
+        let gauges = vec![
+            gauge("pool_units", self.core.pool.len()),
+            gauge("pool_bytes", self.core.pool.bytes()),
+            gauge("streams", self.streams.len()),
+            gauge("exchanges", self.exchanges.len()),
+            gauge("state_keys", self.core.store.keys()),
+        ];
+        send(out, Out::Metrics(boundary::Metrics { gauges }));
+    }
+}
