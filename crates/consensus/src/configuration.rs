@@ -3,6 +3,7 @@
 //! A joint configuration is decided by a majority of `voters` AND a majority of `incoming`, never
 //! by a majority of their union (thesis 4.3).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use types::{Index, NodeId, limits};
@@ -122,27 +123,25 @@ impl Configuration {
     }
 
     /// The sets of which each must agree.
-    fn halves(&self, rule: Rule) -> Vec<BTreeSet<NodeId>> {
-        if rule == Rule::UnionMajority {
-            return vec![self.all_voters().collect()];
-        }
-        [Some(&self.voters), self.incoming.as_ref()]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+    fn halves(&self, rule: Rule) -> impl Iterator<Item = Cow<'_, BTreeSet<NodeId>>> {
+        let union = (rule == Rule::UnionMajority).then(|| Cow::Owned(self.all_voters().collect()));
+        let halves = if union.is_some() {
+            [None, None]
+        } else {
+            [Some(&self.voters), self.incoming.as_ref()]
+        };
+        halves.into_iter().flatten().map(Cow::Borrowed).chain(union)
     }
 
     /// Whether those who say yes decide.
     pub(crate) fn decides(&self, rule: Rule, yes: impl Fn(NodeId) -> bool) -> bool {
         self.halves(rule)
-            .iter()
             .all(|half| half.iter().filter(|node| yes(**node)).count() >= rule.enough(half.len()))
     }
 
     /// The highest index that a quorum has reached.
     pub(crate) fn agreed(&self, rule: Rule, reached: impl Fn(NodeId) -> Index) -> Index {
-        let of = |half: &BTreeSet<NodeId>| {
+        let of = |half: Cow<'_, BTreeSet<NodeId>>| {
             let mut reached: Vec<Index> = half.iter().map(|node| reached(*node)).collect();
             reached.sort_unstable_by(|a, b| b.cmp(a));
             reached
@@ -150,11 +149,7 @@ impl Configuration {
                 .copied()
                 .unwrap_or(Index::ZERO)
         };
-        self.halves(rule)
-            .iter()
-            .map(of)
-            .min()
-            .unwrap_or(Index::ZERO)
+        self.halves(rule).map(of).min().unwrap_or(Index::ZERO)
     }
 }
 

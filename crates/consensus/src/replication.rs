@@ -115,6 +115,7 @@ impl Raft {
         });
         if changes {
             self.track_members();
+            self.heartbeat(out); // Whoever is new hears of it now.
         }
         let mut encoded = None;
         for node in self.followers() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use types::{Index, Millis, NodeId, Term};
 
 use crate::wire::{self, Head};
@@ -353,4 +354,58 @@ fn what_contradicts_a_commit_is_ignored() {
             .iter()
             .any(|effect| matches!(effect, Effect::Truncate { .. }))
     );
+}
+
+fn any_head() -> impl Strategy<Value = (u8, [u64; 5], bool, Vec<u64>)> {
+    let number = prop_oneof![0..6u64, Just(u64::MAX >> 2), any::<u64>()];
+    (
+        0..10u8,
+        prop::array::uniform5(number),
+        any::<bool>(),
+        prop::collection::vec(0..4u64, 0..4),
+    )
+}
+
+proptest! {
+    /// Whatever a broken peer says, this node goes on, and takes nothing committed back.
+    #[test]
+    fn no_sequence_of_messages_stops_a_node(
+        heard in prop::collection::vec((2..4u64, any_head()), 0..60), leads in any::<bool>(),
+    ) {
+        let mut node = if leads {
+            Subject::leader(&[1, 2, 3], &[entry(1, 1, None)], Mutation::None)
+        } else {
+            Subject::new(1, &[1, 2, 3], &[entry(1, 1, None)], Mutation::None)
+        };
+        if leads {
+            (0..3).for_each(|_| node.propose(None));
+        }
+        for (from, (kind, [a, b, c, d, round], flag, terms)) in heard {
+            let (term, last_term, last_index) = (Term(a), Term(b), Index(c));
+            let entries: Vec<LogEntry> = (c.wrapping_add(1)..).zip(terms).map(|(i, term)| entry(term, i, None)).collect();
+            let head = match kind {
+                0 => Head::AskVote { term, last_term, last_index },
+                1 => Head::WouldVote { term, granted: flag },
+                2 => Head::RequestVote { term, last_term, last_index, transfer: flag },
+                3 => Head::Voted { term, granted: flag },
+                4 => Head::Accepted { term, matched: Index(b), received: Index(c), round },
+                5 => Head::Rejected { term, rejected: Index(b), hint_term: Term(c), hint: Index(d), round },
+                6 => Head::TimeoutNow { term },
+                7 => Head::ReadAt { ticket: a, index: flag.then_some(Index(b)) },
+                _ => Head::Append {
+                    term,
+                    previous_term: last_term,
+                    previous_index: last_index,
+                    commit: Index(d),
+                    round,
+                    answer: flag,
+                    entries: wire::heads(&entries),
+                },
+            };
+            let before = node.commit();
+            node.hear_entries(from, head, if kind > 7 { &entries } else { &[] });
+            prop_assert!(node.commit() >= before);
+            node.pass(40);
+        }
+    }
 }

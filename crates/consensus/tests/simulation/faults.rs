@@ -205,8 +205,12 @@ impl World {
                 }
                 continue;
             }
-            let Some(index) = proposed else {
-                proposed = self.nodes[&leader].raft.next().map(|(_, index)| index);
+            // What a leader proposed is lost if it is followed by one that has not got it.
+            let Some((_, index)) = proposed.filter(|(by, _)| *by == leader) else {
+                proposed = self.nodes[&leader]
+                    .raft
+                    .next()
+                    .map(|(_, index)| (leader, index));
                 self.propose(leader, None)?;
                 continue;
             };
