@@ -18,6 +18,10 @@ mod receipt;
 
 pub mod chunk;
 
+mod audit;
+mod verdict;
+
+pub use audit::{AuditFact, Auditor};
 pub use entry::{Entry, HEADER_BYTES, Header, Kind, Leaves, Refused, inspect};
 pub use leaf::{Evidence, Leaf, leaves};
 pub use receipt::{
@@ -26,3 +30,4 @@ pub use receipt::{
 pub use root::{BadRoot, RootSignature, RootStatement, sign_root, verify_root};
 pub use seal::{Content, Opened, SealKeyring, Sealed, Sealer};
 pub use tree::{BadFrontier, Frontier, Path, Side, Tree};
+pub use verdict::{Fault, Problem, Verdict};

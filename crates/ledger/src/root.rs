@@ -15,7 +15,7 @@ use coset::{
 };
 use crypto::{Context, PublicKey, SigningKey};
 use minicbor::{Decode, Encode};
-use types::{Digest, Index, Millis, NetworkId, Term};
+use types::{Digest, Epoch, Index, Millis, NetworkId, Term};
 
 use crate::{Frontier, Header, Kind};
 
@@ -38,6 +38,7 @@ pub struct RootStatement {
     pub term: Term,
     /// Index of the signature entry; the tree has the transactions of all entries before.
     pub index: Index,
+    pub epoch: Epoch,
     pub time: Millis,
     /// How many leaves the tree has.
     pub size: u64,
@@ -136,6 +137,7 @@ pub fn verify_root(
         (found.term == expected.term, "the term"),
         (found.index == expected.index, "the index"),
         (found.restarts == expected.restarts, "the restart count"),
+        (found.epoch == expected.epoch, "the epoch"),
         (found.time == expected.time, "the time"),
         (found.previous == expected.previous, "the entry before"),
         (found.size == expected.size, "the number of leaves"),
@@ -181,6 +183,7 @@ fn statement(network: NetworkId, header: &Header, frontier: &Frontier) -> RootSt
         restarts: header.restarts,
         term: header.term,
         index: header.index,
+        epoch: header.epoch,
         time: header.time,
         size: frontier.len(),
         previous: header.previous,
@@ -200,6 +203,7 @@ fn protected(key: &PublicKey, statement: &RootStatement) -> CoseHeader {
         (text("size"), number(statement.size)),
         (text("term"), number(statement.term.0)),
         (text("time"), number(statement.time.0)),
+        (text("epoch"), number(statement.epoch.0)),
         (text("index"), number(statement.index.0)),
         (
             text("previous"),
@@ -241,6 +245,7 @@ fn read(header: &CoseHeader) -> Option<RootStatement> {
         restarts: number("restarts")?.try_into().ok()?,
         term: Term(number("term")?),
         index: Index(number("index")?),
+        epoch: Epoch(number("epoch")?),
         time: Millis(number("time")?),
         size: number("size")?,
         previous: Digest::from_slice(field("previous")?.as_bytes()?)?,

@@ -1,0 +1,99 @@
+//! What an audit found: the place and the reason of everything that is wrong, and what was not
+//! checked.
+
+use core::fmt;
+use std::sync::Arc;
+
+use types::{Index, NodeId};
+
+use crate::chunk::Reason;
+use crate::{BadRoot, Refused};
+
+/// Where an entry lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<str>,
+    pub(crate) offset: u64,
+    pub(crate) index: Index,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    /// Byte in the file where the entry begins.
+    pub offset: u64,
+    /// The entry; where it cannot be read, the one that belongs there.
+    pub index: Index,
+    pub what: Fault,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at byte {} (entry {}): {}",
+            self.file, self.offset, self.index, self.what
+        )
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("the file's name is not that of a chunk with these entries")]
+    Name,
+    #[error("an open chunk comes last, and this file comes after one")]
+    AfterOpen,
+    #[error(transparent)]
+    Framing(Reason),
+    #[error(transparent)]
+    Entry(Refused),
+    #[error("entry {expected} belongs here")]
+    Order { expected: Index },
+    #[error("the chain breaks here: this entry was changed since the next one named its digest")]
+    Chain,
+    #[error("{0}")]
+    Header(&'static str),
+    #[error("signed by node {0}, whose key no entry before gives")]
+    UnknownSigner(NodeId),
+    #[error(transparent)]
+    Root(BadRoot),
+    #[error("the leaves of entry {since} and after do not give the signed root")]
+    Tree { since: Index },
+    #[error("the leaves are not those of the sealed claims")]
+    Leaves,
+}
+
+/// The outcome of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use = "a verdict may list problems"]
+pub struct Verdict {
+    pub entries: u64,
+    pub transactions: u64,
+    /// The last entry that was read.
+    pub last: Index,
+    /// Entries up to here are covered by a root signature that was checked.
+    pub signed_upto: Index,
+    pub problems: Vec<Problem>,
+    /// What was not checked, and why, in sentences.
+    pub unchecked: Vec<String>,
+}
+
+impl Verdict {
+    /// Nothing that was checked is wrong. What was not checked stands in `unchecked`.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The only thing wrong is a tail that a crash cut off: a starting VN drops and refetches it.
+    pub fn is_incomplete_only(&self) -> bool {
+        matches!(
+            self.problems.as_slice(),
+            [Problem {
+                what: Fault::Framing(Reason::IncompleteTail),
+                ..
+            }]
+        )
+    }
+}

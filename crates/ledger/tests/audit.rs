@@ -1,0 +1,321 @@
+//! The audit finds each kind of tampering, names the place, and stays quiet about what is sound.
+
+mod support;
+
+use bytes::Bytes;
+use crypto::PublicKey;
+use expect_test::{Expect, expect};
+use ledger::{AuditFact, Auditor, Entry, Fault, Kind, Verdict};
+use proptest::prelude::*;
+use support::{Writer, file, keyring};
+use types::{Epoch, Index, NodeId};
+
+/// Twenty entries: three signatures, two terms, two epochs. The last signature is entry 20.
+fn ledger(seed: u8) -> Vec<Bytes> {
+    let mut writer = Writer::new(seed);
+    writer.open_term(); // 2
+    writer.batch(3);
+    writer.batch(1);
+    writer.sign(); // 5
+    writer.batch(5);
+    writer.put(Kind::Administrative, 1, b"", b"vote");
+    writer.batch(2);
+    writer.batch(2);
+    writer.sign(); // 10
+    writer.header.epoch = Epoch(2);
+    writer.open_term(); // 11
+    (12..20).for_each(|n| drop(writer.batch(n)));
+    writer.sign(); // 20
+    writer.entries
+}
+
+fn facts(entry: &Entry) -> Vec<AuditFact> {
+    let key = PublicKey::from_sec1(&entry.public).ok();
+    key.map(|key| AuditFact::NodeKey {
+        node: NodeId(1),
+        key,
+    })
+    .into_iter()
+    .collect()
+}
+
+fn audit<'a>(files: impl IntoIterator<Item = (&'a str, Bytes)>, keys: bool) -> Verdict {
+    let mut auditor = Auditor::new(facts);
+    if keys {
+        auditor = auditor.with_keys(keyring());
+    }
+    files
+        .into_iter()
+        .for_each(|(name, bytes)| auditor.chunk(name, bytes));
+    auditor.finish()
+}
+
+/// Two files, of which the second is open.
+fn files(entries: &[Bytes]) -> [(&'static str, Bytes); 2] {
+    [
+        ("1-7", file(Index(1), &entries[..7])),
+        ("8-open", file(Index(8), &entries[7..])),
+    ]
+}
+
+fn check(entries: &[Bytes], expect: Expect) {
+    let mut lines: String = audit(files(entries), false)
+        .problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    if lines.is_empty() {
+        lines = "sound\n".to_owned();
+    }
+    expect.assert_eq(&lines);
+}
+
+fn flipped(entry: &Bytes, bit: usize) -> Bytes {
+    let mut bytes = entry.to_vec();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    bytes.into()
+}
+
+#[test]
+fn a_sound_ledger_is_sound() {
+    let verdict = audit(files(&ledger(1)), false);
+    expect![[r#"
+        Verdict {
+            entries: 20,
+            transactions: 139,
+            last: Index(20),
+            signed_upto: Index(19),
+            problems: [],
+            unchecked: [
+                "entries 20-20 are not yet covered by a checked root signature",
+                "contents: no session keys were given",
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&verdict);
+    let opened = audit(files(&ledger(1)), true);
+    assert!(opened.is_sound());
+    assert_eq!(opened.unchecked.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_checked_is_said() {
+    let entries = ledger(1);
+    let mut part = support::keyring();
+    part.forget(Epoch(2));
+    let mut auditor = Auditor::new(facts).with_keys(part);
+    let key = support::key(1);
+    auditor.learn(AuditFact::NodeKey {
+        node: NodeId(1),
+        key: *key.public(),
+    });
+    auditor.chunk("8-open", file(Index(8), &entries[7..19]));
+    expect![[r#"
+        Verdict {
+            entries: 12,
+            transactions: 128,
+            last: Index(19),
+            signed_upto: Index(9),
+            problems: [],
+            unchecked: [
+                "entries 1-7: the files begin behind them",
+                "entries 10-19 are not yet covered by a checked root signature",
+                "contents of epoch 2: its session key was not given",
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&auditor.finish());
+}
+
+#[test]
+fn swapped_dropped_and_doubled_entries_are_named() {
+    let mut entries = ledger(1);
+    entries.swap(3, 4);
+    check(
+        &entries,
+        expect![[r#"
+            1-7 at byte 731 (entry 5): entry 4 belongs here
+            1-7 at byte 1472 (entry 6): entry 5 belongs here
+        "#]],
+    );
+    let mut entries = ledger(1);
+    entries.swap(12, 15);
+    check(
+        &entries,
+        expect![[r#"
+            8-open at byte 2177 (entry 16): entry 13 belongs here
+            8-open at byte 5459 (entry 13): entry 16 belongs here
+        "#]],
+    );
+    let mut entries = ledger(1);
+    entries.remove(11);
+    check(
+        &entries,
+        expect![[r#"
+            8-open at byte 1275 (entry 13): entry 12 belongs here
+        "#]],
+    );
+    let mut entries = ledger(1);
+    drop(entries.drain(9..12));
+    check(
+        &entries,
+        expect![[r#"
+        8-open at byte 540 (entry 13): entry 10 belongs here
+    "#]],
+    );
+    let mut entries = ledger(1);
+    entries.insert(10, entries[9].clone());
+    check(
+        &entries,
+        expect![[r#"
+            8-open at byte 1151 (entry 10): entry 11 belongs here
+        "#]],
+    );
+    let mut entries = ledger(1);
+    entries.insert(15, entries[2].clone());
+    check(
+        &entries,
+        expect![[r#"
+            8-open at byte 5267 (entry 3): entry 16 belongs here
+        "#]],
+    );
+}
+
+#[test]
+fn an_entry_of_another_ledger_is_named() {
+    for at in [1, 2, 5, 8, 12, 18] {
+        let mut entries = ledger(1);
+        entries[at] = ledger(2)[at].clone();
+        let verdict = audit(files(&entries), false);
+        let places: Vec<_> = verdict
+            .problems
+            .iter()
+            .map(|p| p.index.0 as usize)
+            .collect();
+        assert_eq!(places, [at + 1]);
+    }
+}
+
+#[test]
+fn a_tail_signed_by_another_key_is_refused() {
+    let mut entries = ledger(1);
+    entries.truncate(10);
+    entries.extend(ledger(2).drain(10..));
+    check(
+        &entries,
+        expect![[r#"
+            8-open at byte 540 (entry 10): the chain breaks here: this entry was changed since the next one named its digest
+            8-open at byte 10283 (entry 20): not the body of a signature entry: the protected header is not that of this key
+        "#]],
+    );
+}
+
+#[test]
+fn files_out_of_place_are_named() {
+    let entries = ledger(1);
+    let [first, second] = files(&entries);
+    let show = |files: Vec<(&str, Bytes)>, expect: Expect| {
+        let verdict = audit(files, false);
+        let lines: String = verdict.problems.iter().map(|p| format!("{p}\n")).collect();
+        expect.assert_eq(&lines);
+    };
+    show(
+        vec![("1-8", first.1.clone()), second.clone()],
+        expect![[r#"
+            1-8 at byte 0 (entry 7): the file's name is not that of a chunk with these entries
+        "#]],
+    );
+    show(
+        vec![("1-open", first.1.clone()), second.clone()],
+        expect![[r#"
+            8-open at byte 0 (entry 8): an open chunk comes last, and this file comes after one
+        "#]],
+    );
+    show(
+        vec![first.clone(), ("9-open", second.1.clone())],
+        expect![[r#"
+            9-open at byte 0 (entry 8): the file's name is not that of a chunk with these entries
+        "#]],
+    );
+    let third = ("13-open", file(Index(13), &entries[12..]));
+    show(
+        vec![first.clone(), third],
+        expect![[r#"
+        13-open at byte 16 (entry 13): entry 8 belongs here
+    "#]],
+    );
+    show(
+        vec![
+            first.clone(),
+            ("8-open", Bytes::from_static(b"COCOLDG2........")),
+        ],
+        expect![[r#"
+            8-open at byte 0 (entry 8): does not begin as a chunk file
+        "#]],
+    );
+}
+
+#[test]
+fn a_torn_tail_is_reported_as_such() {
+    let [first, (name, whole)] = files(&ledger(1));
+    let last = ledger(1)[19].len() + 4;
+    for kept in [1, 4, 5, 100, last - 1] {
+        let torn = whole.slice(..whole.len() - last + kept);
+        let verdict = audit([first.clone(), (name, torn)], false);
+        assert!(verdict.is_incomplete_only(), "{kept}: {verdict:?}");
+        assert_eq!(
+            (verdict.last, verdict.problems[0].index),
+            (Index(19), Index(20))
+        );
+        assert_eq!(verdict.problems[0].offset, (whole.len() - last) as u64);
+    }
+    let mut zeros = whole.to_vec();
+    let end = zeros.len();
+    zeros[end - last..].fill(0);
+    assert!(audit([first.clone(), (name, zeros.into())], false).is_incomplete_only());
+    let shortest = audit([first, (name, whole.slice(..9))], false);
+    assert!(shortest.is_incomplete_only());
+}
+
+#[test]
+fn leaves_that_are_not_of_the_claims_are_found_with_keys() {
+    // A leader that seals with a changed evidence key makes leaves that nobody can prove.
+    let mut writer = Writer::new(1);
+    let mut other = Writer::new(1);
+    other
+        .keyring
+        .insert(Epoch(1), crypto::Zeroizing::new([9; 32]));
+    writer.batch(2);
+    let sealed = other.batch(2);
+    writer.entries[1] = sealed.bytes;
+    let verdict = audit([("1-open", file(Index(1), &writer.entries))], true);
+    assert_eq!(verdict.problems.len(), 1);
+    assert!(matches!(verdict.problems[0].what, Fault::Entry(_)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_flipped_bit_is_blamed_on_its_entry(at in 0usize..20, spot in 0.0..1.0f64, keys: bool) {
+        let mut entries = ledger(1);
+        let bits = entries[at].len() * 8;
+        let bit = ((bits as f64) * spot) as usize;
+        entries[at] = flipped(&entries[at], bit);
+        let verdict = audit(files(&entries), keys);
+        // Without keys, the seal of the last entry is what only the next entry would attest.
+        if at < 19 || keys {
+            prop_assert!(!verdict.is_sound(), "bit {bit} of entry {}", at + 1);
+        }
+        let place = Index(at as u64 + 1);
+        for problem in &verdict.problems {
+            // A changed index is reported where the entry lies; without the genesis, no key is known.
+            let displaced = problem.what == Fault::Order { expected: place };
+            let keyless = at == 0 && problem.what == Fault::UnknownSigner(NodeId(1));
+            prop_assert!(
+                problem.index == place || displaced || keyless,
+                "bit {bit} of entry {place}: {problem}"
+            );
+        }
+    }
+}
