@@ -12,6 +12,7 @@ mod cose;
 mod entropy;
 mod hash;
 mod signature;
+mod vendor;
 mod x509;
 
 pub use aead::{AeadKey, NotAuthentic, SEAL_OVERHEAD_BYTES};
@@ -20,5 +21,6 @@ pub use cose::{BadCose, Signed, sign1, verify1};
 pub use entropy::Entropy;
 pub use hash::{Hasher, derive, equal, hmac, sha256, sha384, sha512};
 pub use signature::{BadKey, BadSignature, PublicKey, Signature, SigningKey};
+pub use vendor::{verify_p384, verify_rsa_pss};
 pub use x509::{BadCertificate, Certificate, CertificateRequest, Extension, issue, verify_chain};
 pub use zeroize::{Zeroize, Zeroizing};
