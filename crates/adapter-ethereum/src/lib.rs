@@ -1,6 +1,7 @@
 //! The Ethereum protocol in a worker enclave: revm under, JSON-RPC above.
 //!
 //! * [`machine`]: the rules over versioned maps. The same inputs give the same writes on every VN.
+//! * [`front()`]: Ethereum JSON-RPC for wallets, libraries and tools.
 //! * [`Settings`]: a network's genesis and rules, as JSON.
 //!
 //! What is deliberately absent: a mempool (the worker's pool is generic), fees, mining, peer-to-peer
@@ -16,6 +17,7 @@ mod execute;
 mod block;
 mod machine;
 mod visibility;
+mod front;
 
 use std::sync::Arc;
 
@@ -30,4 +32,10 @@ pub use transaction::{Envelope, TRANSACTION_BYTES_MAX, Transaction};
 /// The deterministic half. It takes its settings at genesis and reads them from the state later.
 pub fn machine() -> Arc<dyn adapter::Machine> {
     Arc::new(machine::Ethereum::default())
+}
+
+/// The half that speaks JSON-RPC. `key` makes the names of filters unguessable: 32 random bytes,
+/// different for every start.
+pub fn front(key: [u8; 32]) -> Box<dyn adapter::Front> {
+    Box::new(front::EthereumFront::new(key))
 }

@@ -6,7 +6,7 @@ use adapter::{
     Access, Action, Caller, Claim, Descriptor, Exec, Kind, Lost, Machine, Memo, Outcome, Reject, Ticket, Unit,
     View,
 };
-use alloy_primitives::{Address, B256, address, keccak256};
+use alloy_primitives::{Address, address, keccak256};
 use bytes::Bytes;
 use revm::primitives::KECCAK_EMPTY;
 use sha2::{Digest as _, Sha256};
@@ -246,9 +246,4 @@ fn intrinsic_gas(transaction: &Transaction, rules: &Rules) -> Result<(), Reject>
         return too_low("insufficient gas for floor data gas cost", gas.floor_gas());
     }
     Ok(())
-}
-
-/// The hash of a transaction is its id.
-pub(crate) fn hash_of(id: &UnitId) -> B256 {
-    B256::from(id.0)
 }

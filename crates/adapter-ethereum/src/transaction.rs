@@ -172,6 +172,11 @@ fn authority(authorization: &SignedAuthorization) -> RecoveredAuthority {
         .map_or(RecoveredAuthority::Invalid, RecoveredAuthority::Valid)
 }
 
+/// An authorization with the authority that signed it.
+pub(crate) fn recovered(signed: &SignedAuthorization) -> RecoveredAuthorization {
+    RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority(signed))
+}
+
 fn environment(envelope: &Envelope, sender: Address, rules: &Rules) -> TxEnv {
     // A network charges no fees: the EVM sees a price of zero, whatever the signer offered.
     let charged = rules.replay.is_some();
@@ -197,10 +202,7 @@ fn environment(envelope: &Envelope, sender: Address, rules: &Rules) -> TxEnv {
             .authorization_list()
             .unwrap_or_default()
             .iter()
-            .map(|signed| {
-                let authority = authority(signed);
-                Either::Right(RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority))
-            })
+            .map(|signed| Either::Right(recovered(signed)))
             .collect(),
     }
 }

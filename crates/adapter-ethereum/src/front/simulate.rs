@@ -1,0 +1,246 @@
+//! Calls that change nothing: `eth_call` and `eth_estimateGas`.
+//!
+//! They run on the committed head as if in its block. Nothing random of a batch is shown to them.
+
+use adapter::{Lost, View};
+use alloy_primitives::{Bytes, U256};
+use revm::context::TxEnv;
+use revm::context::result::{ExecutionResult, HaltReason, Output};
+use revm::context_interface::either::Either;
+use revm::primitives::{KECCAK_EMPTY, TxKind};
+
+use super::envelope::{RpcError, Stop};
+use super::params::CallRequest;
+use crate::block;
+use crate::execute::{Environment, Executor, Refusal};
+use crate::machine::Ethereum;
+use crate::settings::Rules;
+use crate::state::account;
+use crate::transaction::recovered;
+
+/// Gas that a message with value brings along for free (Yellow Paper, G_callstipend).
+const CALL_STIPEND: u64 = 2300;
+
+/// An estimate may be this much above the least gas that works, in thousandths, as in geth.
+const ESTIMATE_EXCESS_PERMILLE: u64 = 15;
+
+fn executor<'a>(view: &'a dyn View, machine: &'a Ethereum, rules: &'a Rules) -> Result<Executor<'a>, Lost> {
+    let timestamp = block::header(view, view.height().0)?.map_or(0, |head| head.header.timestamp);
+    let environment = Environment::of_call(view, rules, timestamp);
+    Ok(Executor::configured(view, machine.codes(), rules, environment, |cfg| {
+        cfg.disable_nonce_check = true;
+        cfg.disable_eip3607 = true;
+        cfg.disable_base_fee = true;
+        // A call is bounded by the network's gas limit, not by that of one transaction.
+        cfg.tx_gas_limit_cap = Some(u64::MAX);
+    }))
+}
+
+fn environment(request: &mut CallRequest, rules: &Rules, gas_limit: u64) -> Result<TxEnv, RpcError> {
+    let data = request.take_input()?;
+    if let Some(id) = request.chain_id
+        && id.0 != rules.chain_id
+    {
+        return Err(RpcError::invalid_params(format!("chainId does not match: want {}", rules.chain_id)));
+    }
+    let access_list = request.access_list.take();
+    let authorizations = request.authorization_list.take();
+    Ok(TxEnv {
+        tx_type: match (&authorizations, &access_list) {
+            (Some(_), _) => 4,
+            (None, Some(_)) => 1,
+            (None, None) => 0,
+        },
+        caller: request.from.unwrap_or_default(),
+        gas_limit,
+        gas_price: 0,
+        kind: request.to.map_or(TxKind::Create, TxKind::Call),
+        value: request.value.unwrap_or_default(),
+        data,
+        nonce: request.nonce.map_or(0, |nonce| nonce.0),
+        chain_id: None,
+        access_list: access_list.unwrap_or_default(),
+        gas_priority_fee: authorizations.is_some().then_some(0),
+        blob_hashes: Vec::new(),
+        max_fee_per_blob_gas: 0,
+        authorization_list: authorizations
+            .unwrap_or_default()
+            .iter()
+            .map(|signed| Either::Right(recovered(signed)))
+            .collect(),
+    })
+}
+
+fn refused(refusal: Refusal) -> Stop {
+    match refusal {
+        Refusal::Lost(lost) => lost.into(),
+        Refusal::Rejected(reject) => RpcError::rejected(&reject).into(),
+    }
+}
+
+/// `eth_call`: what the call returns.
+pub(crate) fn call(
+    view: &dyn View,
+    machine: &Ethereum,
+    rules: &Rules,
+    mut request: CallRequest,
+) -> Result<Bytes, Stop> {
+    let gas = request.gas.map_or(rules.gas_limit, |gas| gas.0.min(rules.gas_limit));
+    let transaction = environment(&mut request, rules, gas)?;
+    let result = executor(view, machine, rules)?.simulate(transaction).map_err(refused)?;
+    match result {
+        ExecutionResult::Success { output: Output::Call(data) | Output::Create(data, _), .. } => Ok(data),
+        failed => Err(failure(failed).into()),
+    }
+}
+
+/// `eth_estimateGas`: a gas limit with which the transaction works, found by bisection.
+pub(crate) fn estimate(
+    view: &dyn View,
+    machine: &Ethereum,
+    rules: &Rules,
+    mut request: CallRequest,
+) -> Result<u64, Stop> {
+    let cap = rules.transaction_gas_max();
+    let mut high = request.gas.map_or(cap, |gas| gas.0.min(cap));
+    let is_plain = is_plain_transfer(view, &request)?;
+    let transaction = environment(&mut request, rules, high)?;
+    let mut executor = executor(view, machine, rules)?;
+    let mut attempt = |gas_limit: u64| {
+        executor.simulate(TxEnv { gas_limit, ..transaction.clone() })
+    };
+    if is_plain && high >= 21_000 && attempt(21_000).is_ok_and(|result| result.is_success()) {
+        return Ok(21_000);
+    }
+    let first = attempt(high).map_err(refused)?;
+    let gas = *first.gas();
+    if !first.is_success() {
+        return Err(match first {
+            ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
+                RpcError::server(format!("gas required exceeds allowance ({high})"))
+            }
+            failed => failure(failed),
+        }
+        .into());
+    }
+    // What was used is too little if some was refunded, or held back from calls by EIP-150.
+    let mut low = gas.tx_gas_used().saturating_sub(1);
+    let guess = (gas.total_gas_spent().max(gas.floor_gas()) + CALL_STIPEND) * 64 / 63;
+    let mut works = |gas_limit: u64| match attempt(gas_limit) {
+        Ok(result) => Ok(result.is_success()),
+        // Below the intrinsic gas.
+        Err(Refusal::Rejected(_)) => Ok(false),
+        Err(Refusal::Lost(lost)) => Err(lost),
+    };
+    if guess < high {
+        if works(guess)? {
+            high = guess;
+        } else {
+            low = guess;
+        }
+    }
+    while low + 1 < high && (high - low) * 1000 > high * ESTIMATE_EXCESS_PERMILLE {
+        // Most transactions need little more than they use: look near the lower end first.
+        let middle = (low + (high - low) / 2).min(low.saturating_mul(2));
+        if works(middle)? {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Ok(high)
+}
+
+/// Value to an account without code: costs exactly 21,000.
+fn is_plain_transfer(view: &dyn View, request: &CallRequest) -> Result<bool, Lost> {
+    let Some(to) = request.to else { return Ok(false) };
+    Ok(request.peek_input().is_none_or(|data| data.is_empty())
+        && request.access_list.is_none()
+        && request.authorization_list.is_none()
+        && account(view, &to)?.is_none_or(|to| to.code_hash == KECCAK_EMPTY))
+}
+
+/// The error of a call that did not succeed.
+fn failure(result: ExecutionResult) -> RpcError {
+    match result {
+        ExecutionResult::Revert { output, .. } => reverted(&output),
+        ExecutionResult::Halt { reason, .. } => RpcError::server(halted(&reason)),
+        ExecutionResult::Success { .. } => unreachable!("asked for failures only"),
+    }
+}
+
+/// Code 3 with the revert data, and the reason in words where Solidity's encoding tells it.
+pub(crate) fn reverted(data: &[u8]) -> RpcError {
+    let message = match reason(data) {
+        Some(reason) => format!("execution reverted: {reason}"),
+        None => "execution reverted".into(),
+    };
+    RpcError::new(3, message).with_data(format!("\"0x{}\"", hex::encode(data)))
+}
+
+fn halted(reason: &HaltReason) -> String {
+    match reason {
+        HaltReason::OutOfGas(_) => "out of gas".into(),
+        HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode".into(),
+        HaltReason::InvalidJump => "invalid jump destination".into(),
+        HaltReason::StackUnderflow => "stack underflow".into(),
+        HaltReason::StackOverflow => "stack limit reached 1024".into(),
+        HaltReason::CreateCollision => "contract address collision".into(),
+        HaltReason::CreateContractSizeLimit => "max code size exceeded".into(),
+        other => format!("execution stopped: {other:?}"),
+    }
+}
+
+/// `Error(string)` and `Panic(uint256)` of Solidity.
+fn reason(data: &[u8]) -> Option<String> {
+    let (selector, body) = data.split_first_chunk::<4>()?;
+    let word = |at: usize| U256::try_from_be_slice(body.get(at..at.checked_add(32)?)?);
+    match selector {
+        [0x08, 0xc3, 0x79, 0xa0] => {
+            let at = usize::try_from(word(0)?).ok()?;
+            let length = usize::try_from(word(at)?).ok()?;
+            let start = at.checked_add(32)?;
+            let text = body.get(start..start.checked_add(length)?)?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        }
+        [0x4e, 0x48, 0x7b, 0x71] => Some(match u64::try_from(word(0)?).ok() {
+            Some(0x00) => "generic panic".into(),
+            Some(0x01) => "assert(false)".into(),
+            Some(0x11) => "arithmetic underflow or overflow".into(),
+            Some(0x12) => "division or modulo by zero".into(),
+            Some(0x21) => "enum overflow".into(),
+            Some(0x22) => "invalid encoded storage byte array accessed".into(),
+            Some(0x31) => "out-of-bounds array access; popping on an empty array".into(),
+            Some(0x32) => "out-of-bounds access of an array or bytesN".into(),
+            Some(0x41) => "out of memory".into(),
+            Some(0x51) => "uninitialized function".into(),
+            _ => format!("unknown panic code: {:#x}", word(0)?),
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn solidity_reasons_are_read() {
+        let error = |hex: &str| reverted(&hex::decode(hex).expect("hex")).message;
+        assert_eq!(
+            error(&format!("08c379a0{:064x}{:064x}6e6f{:060x}", 32, 2, 0)),
+            "execution reverted: no"
+        );
+        assert_eq!(error(&format!("4e487b71{:064x}", 1)), "execution reverted: assert(false)");
+        assert_eq!(error(""), "execution reverted");
+        assert_eq!(error("12345678"), "execution reverted");
+    }
+
+    #[test]
+    fn false_lengths_do_no_harm() {
+        for body in [format!("{:064x}", 32), "ff".repeat(64), format!("{:064x}{}", 32, "ff".repeat(32))] {
+            let data = hex::decode(format!("08c379a0{body}")).expect("hex");
+            assert_eq!(reverted(&data).message, "execution reverted");
+        }
+    }
+}

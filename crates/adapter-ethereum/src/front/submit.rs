@@ -1,0 +1,119 @@
+//! Sending transactions: answered once they are durable on a quorum.
+//!
+//! A transaction that has to wait for an earlier nonce is answered when that is known: nobody can
+//! say how long it will wait. A transaction that is here already is the same transaction.
+
+use adapter::{Caller, Context, Fate, Reject};
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{B256, keccak256};
+use bytes::Bytes;
+use types::{Height, Millis, UnitId};
+
+use super::envelope::{RpcError, Stop};
+use crate::machine::Ethereum;
+use crate::state::account;
+use crate::transaction::Transaction;
+
+/// After this long without a commit the nonces before it are looked at. Longer than any commit of a
+/// healthy network on one site, shorter than a person notices.
+const GAP_CHECK_MS: u64 = 200;
+
+/// After this long the client is told that nobody knows: no quorum answers.
+const WAIT_MAX_MS: u64 = 60_000;
+
+/// Default and longest time that `eth_sendRawTransactionSync` waits (EIP-7966).
+const SYNC_WAIT_MS: u64 = 10_000;
+
+/// One transaction on its way.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    raw: Bytes,
+    hash: B256,
+    /// EIP-7966: how long the caller wants to wait for the receipt.
+    pub(crate) sync_ms: Option<u64>,
+    /// Set when it was handed over.
+    started: Option<(Millis, Result<(), Reject>)>,
+}
+
+/// Where a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Committed { height: Height, position: u32 },
+    /// It waits for an earlier nonce.
+    Queued,
+}
+
+impl Submission {
+    pub(crate) fn new(raw: Bytes) -> Self {
+        Self { hash: keccak256(&raw), raw, sync_ms: None, started: None }
+    }
+
+    pub(crate) fn sync(raw: Bytes, wait_ms: Option<u64>) -> Self {
+        Self { sync_ms: Some(wait_ms.unwrap_or(SYNC_WAIT_MS).min(WAIT_MAX_MS)), ..Self::new(raw) }
+    }
+
+    pub(crate) fn hash(&self) -> &B256 {
+        &self.hash
+    }
+
+    /// Hands the transaction over, once.
+    pub(crate) fn start(&mut self, caller: &Caller, context: &mut dyn Context) {
+        if self.started.is_some() {
+            return;
+        }
+        let result = match context.submit(caller, self.raw.clone()) {
+            Ok(_) => Ok(()),
+            // Refused because it is here already: then its fate is the answer.
+            Err(reject) => match context.fate(&UnitId(self.hash.0)) {
+                Fate::Pending | Fate::Committed { .. } | Fate::Unknown => Ok(()),
+                Fate::Rejected(_) | Fate::Absent => Err(reject),
+            },
+        };
+        self.started = Some((context.now(), result));
+    }
+
+    pub(crate) fn poll(&mut self, machine: &Ethereum, context: &mut dyn Context) -> Result<Arrival, Stop> {
+        let (since, result) = self.started.as_ref().expect("an exchange starts its submissions first");
+        if let Err(reject) = result {
+            return Err(RpcError::rejected(reject).into());
+        }
+        let since = *since;
+        match context.fate(&UnitId(self.hash.0)) {
+            Fate::Committed { height, position } => return Ok(Arrival::Committed { height, position }),
+            Fate::Rejected(reject) => return Err(RpcError::rejected(&reject).into()),
+            Fate::Unknown => return Err(RpcError::unknown_outcome(&self.hash, "leadership changed").into()),
+            Fate::Absent => return Err(RpcError::unknown_outcome(&self.hash, "this node lost sight of it").into()),
+            Fate::Pending => {}
+        }
+        let now = context.now();
+        let waited = now.since(since);
+        let patience = self.sync_ms.unwrap_or(WAIT_MAX_MS);
+        if waited >= patience {
+            return Err(match self.sync_ms {
+                Some(ms) => RpcError::new(
+                    4,
+                    format!("the transaction was accepted but is not committed after {ms} ms"),
+                )
+                .with_data(format!("\"{}\"", self.hash)),
+                None => RpcError::unknown_outcome(&self.hash, "no commit within a minute"),
+            }
+            .into());
+        }
+        if waited >= GAP_CHECK_MS && self.sync_ms.is_none() && self.waits_for_nonce(machine, context)? {
+            return Ok(Arrival::Queued);
+        }
+        let again = if waited < GAP_CHECK_MS { since.plus(GAP_CHECK_MS) } else { now.plus(1000) };
+        context.wake_at(again.min(since.plus(patience)));
+        Err(Stop::Wait)
+    }
+
+    /// True if a nonce before this one is missing.
+    fn waits_for_nonce(&self, machine: &Ethereum, context: &dyn Context) -> Result<bool, Stop> {
+        let rules = machine.rules(context.view())?;
+        let Ok(transaction) = Transaction::admit(&self.raw, &rules) else { return Ok(false) };
+        let sender = transaction.sender;
+        let committed = account(context.view(), &sender)?.map_or(0, |record| record.nonce);
+        let next = context.lane_next(sender.as_slice()).unwrap_or(0).max(committed);
+        Ok(transaction.envelope.nonce() > next)
+    }
+}
