@@ -169,3 +169,84 @@ impl Iterator for Reader {
         Some(Ok((offset, entry)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_has_one_name() {
+        for name in ["1-open", "1-1", "10-18446744073709551615"] {
+            assert_eq!(
+                Name::parse(name).map(|n| n.to_string()).as_deref(),
+                Some(name)
+            );
+        }
+        for text in [
+            "", "1", "0-open", "2-1", "01-2", "+1-2", "1-2-3", "1-open~", "open-1", "-", "1-",
+        ] {
+            assert_eq!(Name::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_length_is_not_taken_for_a_torn_tail() {
+        for length in [1, 95, 61 << 20, u32::MAX] {
+            let mut bytes = begin(Index(1)).to_vec();
+            append(&mut bytes, &[7; 100]);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            let mut reader = Reader::new(bytes.into()).expect("begins well");
+            assert!(reader.next().expect("one entry").is_ok());
+            let bad = BadChunk {
+                offset: 120,
+                reason: Reason::Length(length),
+            };
+            assert_eq!(reader.next(), Some(Err(bad)));
+            assert_eq!(reader.next(), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_cut_off_loses_only_its_last_entry(
+            lengths in prop::collection::vec(96usize..300, 0..8), cut in 0usize..3000,
+        ) {
+            let mut bytes = begin(Index(4)).to_vec();
+            let mut ends = vec![BEGIN_BYTES];
+            for length in &lengths {
+                append(&mut bytes, &vec![1; *length]);
+                ends.push(bytes.len());
+            }
+            let cut = cut.min(bytes.len());
+            let torn = Bytes::from(bytes).slice(..cut);
+            let incomplete = |item: &Result<_, BadChunk>| {
+                item.as_ref().is_err_and(|bad| bad.reason == Reason::IncompleteTail)
+            };
+            match Reader::new(torn) {
+                Err(bad) => prop_assert!(cut < BEGIN_BYTES && bad.reason == Reason::IncompleteTail),
+                Ok(reader) => {
+                    let items: Vec<_> = reader.collect();
+                    let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+                    prop_assert_eq!(items.iter().filter(|item| item.is_ok()).count(), whole);
+                    prop_assert_eq!(items.last().is_some_and(incomplete), !ends.contains(&cut));
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(mut bytes: Vec<u8>, framed: bool) {
+            if framed {
+                bytes.splice(..0, begin(Index(1)));
+            }
+            if let Ok(reader) = Reader::new(bytes.into()) {
+                for item in reader {
+                    let _ = item.map(|(_, entry)| crate::inspect(&entry));
+                }
+            }
+        }
+    }
+}

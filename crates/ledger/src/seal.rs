@@ -252,3 +252,188 @@ fn put_part(buffer: &mut Vec<u8>, digests: &[Digest], body: &[&[u8]]) {
         buffer.put_slice(part);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::{Entropy, SigningKey, sha256};
+    use types::{Height, Millis};
+
+    use super::*;
+    use crate::Kind;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::generate(&mut Entropy::new(&[seed; 32]))
+    }
+
+    fn keyring() -> SealKeyring {
+        let mut keyring = SealKeyring::new();
+        keyring.insert(Epoch(1), Zeroizing::new([1; 32]));
+        keyring
+    }
+
+    fn header(term: u64, index: u64) -> Header {
+        Header {
+            kind: Kind::Application {
+                protocol: 3,
+                height: Height(77),
+            },
+            restarts: 0,
+            term: Term(term),
+            index: Index(index),
+            epoch: Epoch(1),
+            time: Millis(5),
+            sealer: NodeId(4),
+            previous: Digest([8; 32]),
+        }
+    }
+
+    fn sealed(header: &Header, private: &[&[u8]]) -> Sealed {
+        let claims = [sha256(b"a"), sha256(b"b")];
+        let content = Content {
+            claims: &claims,
+            public: &[b"pub", b"lic"],
+            private,
+        };
+        Sealer::new(NodeId(4), key(1).public())
+            .seal(&keyring(), header, content)
+            .expect("held")
+    }
+
+    #[test]
+    fn an_entry_opens_as_it_was_sealed() {
+        let sealed = sealed(&header(2, 9), &[b"pri", b"", b"vate"]);
+        let opened = keyring()
+            .open(&sealed.bytes, key(1).public())
+            .expect("just sealed");
+        assert_eq!(opened.header, header(2, 9));
+        assert_eq!(
+            (&*opened.public, &*opened.private),
+            (&b"public"[..], &b"private"[..])
+        );
+        assert_eq!(opened.claims, [sha256(b"a"), sha256(b"b")]);
+        assert_eq!(
+            (opened.leaves.to_vec(), opened.digest),
+            (sealed.leaves, sealed.digest)
+        );
+        assert_eq!(
+            SealKeyring::new().open(&sealed.bytes, key(1).public()),
+            Err(Refused::NoKey(Epoch(1)))
+        );
+        assert_eq!(
+            keyring().open(&sealed.bytes, key(2).public()),
+            Err(Refused::NotAuthentic(Index(9))),
+            "another VN's key"
+        );
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_other_length_is_refused() {
+        let (keyring, key) = (keyring(), key(1));
+        let bytes = sealed(&header(2, 9), &[b"private"]).bytes;
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                keyring.open(&changed.into(), key.public()).is_err(),
+                "bit {bit}"
+            );
+        }
+        for length in 0..bytes.len() {
+            assert!(
+                keyring.open(&bytes.slice(..length), key.public()).is_err(),
+                "{length} bytes"
+            );
+        }
+        assert!(
+            keyring
+                .open(&[&bytes[..], &[0]].concat().into(), key.public())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn an_index_comes_again_in_a_later_term_under_another_key() {
+        let mut sealer = Sealer::new(NodeId(4), key(1).public());
+        let mut seal = |term, index, epoch| {
+            let header = Header {
+                epoch: Epoch(epoch),
+                ..header(term, index)
+            };
+            let content = Content {
+                private: &[&[0; 64]],
+                ..Content::default()
+            };
+            sealer.seal(&keyring(), &header, content).map(|sealed| {
+                let entry = inspect(&sealed.bytes).expect("just sealed");
+                entry.sealed[..64].to_vec()
+            })
+        };
+        // Equal plaintexts: equal ciphertexts would show one key stream used twice.
+        let streams = [seal(2, 9, 1), seal(2, 10, 1), seal(3, 9, 1), seal(4, 9, 1)];
+        let streams: std::collections::BTreeSet<_> =
+            streams.into_iter().map(Result::unwrap).collect();
+        assert_eq!(streams.len(), 4);
+        assert_eq!(seal(5, 9, 2), Err(Refused::NoKey(Epoch(2))));
+        seal(5, 9, 1).expect("what was refused used no nonce");
+    }
+
+    #[test]
+    #[should_panic(expected = "no nonce twice under one key")]
+    fn an_index_never_comes_again_in_one_term() {
+        let mut sealer = Sealer::new(NodeId(4), key(1).public());
+        for _ in 0..2 {
+            let _ = sealer.seal(&keyring(), &header(2, 9), Content::default());
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_sealed() {
+        let mut sealer = Sealer::new(NodeId(4), key(1).public());
+        let large = vec![0; limits::ENTRY_BYTES_MAX];
+        let content = Content {
+            private: &[&large],
+            ..Content::default()
+        };
+        let verdict = sealer.seal(&keyring(), &header(2, 9), content);
+        assert!(matches!(verdict, Err(Refused::TooLong { .. })));
+        let claims = vec![Digest::ZERO; limits::BATCH_UNITS_MAX + 1];
+        let content = Content {
+            claims: &claims,
+            ..Content::default()
+        };
+        assert!(matches!(
+            sealer.seal(&keyring(), &header(2, 9), content),
+            Err(Refused::Shape(_))
+        ));
+    }
+
+    #[test]
+    fn leaves_are_salted_by_the_session_key_and_bound_to_their_place() {
+        let keyring = keyring();
+        let mut other = SealKeyring::new();
+        other.insert(Epoch(1), Zeroizing::new([2; 32]));
+        let claim = sha256(b"a guess");
+        let leaf = |keyring: &SealKeyring, header: &Header, position| {
+            keyring
+                .evidence(header)
+                .expect("held")
+                .leaf(header, position, claim)
+                .digest()
+        };
+        let late = Header {
+            time: Millis(6),
+            ..header(2, 9)
+        };
+        let all = [
+            leaf(&keyring, &header(2, 9), 0),
+            leaf(&keyring, &header(2, 9), 1),
+            leaf(&keyring, &header(3, 9), 0),
+            leaf(&keyring, &late, 0),
+            leaf(&other, &header(2, 9), 0),
+        ];
+        assert_eq!(
+            all.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            all.len()
+        );
+    }
+}

@@ -267,3 +267,113 @@ impl Range<'_> {
         node(&self.digest(first, middle), &self.digest(middle, end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn leaf(n: u64) -> Digest {
+        sha256(&n.to_be_bytes())
+    }
+
+    /// RFC 9162 section 2.1.1, word by word.
+    fn tree_hash(leaves: &[Digest]) -> Digest {
+        match leaves {
+            [] => sha256(&[]),
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                node(&tree_hash(left), &tree_hash(right))
+            }
+        }
+    }
+
+    #[test]
+    fn every_leaf_of_every_size_has_a_path_to_the_root_of_the_definition() {
+        let leaves: Vec<Digest> = (0..300).map(leaf).collect();
+        let mut tree = Tree::default();
+        assert_eq!(tree.root(), tree_hash(&[]));
+        for (n, leaf) in (0..).zip(&leaves) {
+            tree.append(Index(n + 1), [*leaf]);
+        }
+        for size in 1..=300u32 {
+            let root = tree_hash(&leaves[..size as usize]);
+            for n in 0..size {
+                let path = tree
+                    .path(Index(u64::from(n) + 1), 0, size.into())
+                    .expect("kept");
+                assert_eq!(path.root(leaves[n as usize]), root, "leaf {n} of {size}");
+                assert_ne!(path.root(leaf(1000)), root, "another leaf");
+            }
+            assert_eq!(tree.path(Index(u64::from(size) + 1), 0, size.into()), None);
+        }
+        assert_eq!(tree.path(Index(1), 1, 300), None, "no such position");
+        assert_eq!(tree.path(Index(1), 0, 301), None, "no such size");
+    }
+
+    #[test]
+    fn a_frontier_from_outside_has_one_digest_per_bit() {
+        let mut frontier = Frontier::default();
+        (0..5).for_each(|n| frontier.append(leaf(n)));
+        assert_eq!(frontier.check(), Ok(()));
+        frontier.peaks.pop();
+        assert_eq!(frontier.check(), Err(BadFrontier));
+        assert_eq!(
+            Frontier {
+                len: u64::MAX,
+                peaks: vec![leaf(1); 64]
+            }
+            .check(),
+            Err(BadFrontier)
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "only entries that are not committed")]
+    fn what_was_forgotten_is_never_truncated() {
+        let mut tree = Tree::default();
+        (1..5).for_each(|n| tree.append(Index(n), [leaf(n)]));
+        tree.forget(Index(3));
+        tree.truncate(Index(2));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn truncation_equals_never_having_appended(
+            sizes in prop::collection::vec(0u64..9, 1..40),
+            cut in 0usize..40,
+            forgotten in 0usize..40,
+            again in prop::collection::vec(0u64..9, 0..5),
+        ) {
+            let cut = cut.min(sizes.len());
+            let entry = |tree: &mut Tree, n: usize, salt: u64, size: u64| {
+                let index = n as u64 + 1;
+                tree.append(Index(index), (0..size).map(|p| leaf(index << 32 | p << 16 | salt)));
+            };
+            let (mut tree, mut never) = (Tree::default(), Tree::default());
+            for (n, size) in sizes.iter().enumerate() {
+                entry(&mut tree, n, 0, *size);
+                if n < cut {
+                    entry(&mut never, n, 0, *size);
+                }
+            }
+            tree.forget(Index(forgotten.min(cut) as u64 + 1));
+            tree.truncate(Index(cut as u64 + 1));
+            prop_assert_eq!(tree.frontier(), never.frontier());
+            for (n, size) in again.iter().enumerate() {
+                entry(&mut tree, cut + n, 1, *size);
+                entry(&mut never, cut + n, 1, *size);
+            }
+            prop_assert_eq!(tree.root(), never.root());
+            for n in forgotten.min(cut)..cut + again.len() {
+                let index = Index(n as u64 + 1);
+                prop_assert_eq!(tree.first_leaf(index), never.first_leaf(index));
+                prop_assert_eq!(tree.path(index, 0, tree.len()), never.path(index, 0, never.len()));
+            }
+        }
+    }
+}
