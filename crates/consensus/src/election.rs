@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use types::{Index, NodeId, Term};
 
+use crate::message::Head;
 use crate::raft::{Raft, State};
 use crate::replication::{Leader, Transfer};
-use crate::wire::Head;
 use crate::{Effect, Mutation, NotLeader};
 
 /// Those who said yes, the node itself among them.

@@ -5,8 +5,8 @@
 
 use types::{Index, NodeId, Term};
 
+use crate::message::Head;
 use crate::raft::{Raft, State};
-use crate::wire::Head;
 use crate::{Effect, LogEntry, Mutation};
 
 impl Raft {

@@ -13,6 +13,7 @@ mod engine;
 // What a node knows, and what it says.
 mod configuration;
 mod log;
+mod message;
 mod progress;
 mod wire;
 

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use types::NodeId;
 
+use crate::message::Head;
 use crate::progress::Progress;
 use crate::raft::{Raft, State};
-use crate::wire::Head;
 use crate::{Configuration, Effect, Engine};
 
 impl Raft {

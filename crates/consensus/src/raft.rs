@@ -11,9 +11,10 @@ use types::{Index, Millis, NodeId, Term};
 use crate::configuration::Rule;
 use crate::election::Votes;
 use crate::log::{Log, Start};
+use crate::message::Head;
 use crate::reads::Forwarded;
 use crate::replication::Leader;
-use crate::wire::{self, Head};
+use crate::wire;
 use crate::{Configuration, Effect, Engine, LogEntry, Message, Mutation, NotLeader, Role, Timing};
 
 /// The states of thesis 3.3, and pre-vote's (9.6).

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use types::{Index, Millis, NodeId};
 
+use crate::message::Head;
 use crate::raft::{Raft, State};
-use crate::wire::Head;
 use crate::{Effect, Mutation};
 
 /// Reads that wait at once; a driver with more batches them.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use types::{Index, Millis, NodeId, Term};
 
+use crate::message::{self, Head};
 use crate::progress::{Pace, Progress};
 use crate::raft::{Raft, State};
 use crate::reads::Reads;
-use crate::wire::{self, Head};
+use crate::wire;
 use crate::{Effect, LogEntry, Message, Mutation};
 
 /// Entries asked of the driver at once, when a follower needs some that are not in memory.
@@ -139,7 +140,7 @@ impl Raft {
             commit: self.log.committed,
             round: leader.reads.round,
             answer,
-            entries: wire::heads(entries.iter().copied()),
+            entries: message::heads(entries.iter().copied()),
         }
     }
 

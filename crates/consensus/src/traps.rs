@@ -7,7 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use types::{Index, Millis, NodeId, Term};
 
-use crate::wire::{self, Head};
+use crate::message::{self, Head};
+use crate::wire;
 use crate::{Configuration, Effect, Engine, LogEntry, Mutation, Raft, Start, Timing};
 
 fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
@@ -112,7 +113,7 @@ impl Subject {
             commit: Index(commit),
             round: 0,
             answer: true,
-            entries: wire::heads(entries),
+            entries: message::heads(entries),
         };
         self.hear_entries(2, head, entries);
     }
@@ -399,7 +400,7 @@ proptest! {
                     commit: Index(d),
                     round,
                     answer: flag,
-                    entries: wire::heads(&entries),
+                    entries: message::heads(&entries),
                 },
             };
             let before = node.commit();
