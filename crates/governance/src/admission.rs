@@ -7,7 +7,7 @@
 use crypto::Certificate;
 use types::NodeId;
 
-use crate::{AdmitNode, Listed, Refused, SignedTuple, State};
+use crate::{AdmitNode, Departure, Listed, Refused, SignedTuple, State};
 
 /// What an admission will be, if nothing changes before it is applied. Only [`State::admit`] makes
 /// one.
@@ -95,11 +95,21 @@ impl State {
             return Err(Refused::KeyUsed { node: node.id });
         }
         // The vote that listed the slot admits its first incarnation; only a return needs another.
-        let returns = self
+        let former = self
             .nodes()
-            .any(|n| n.owner == tuple.owner && n.address == tuple.address);
-        if returns && !constitution.standing.listed_nodes_return {
-            return Err(Refused::NoStandingVote);
+            .filter(|n| n.owner == tuple.owner && n.address == tuple.address)
+            .last();
+        if let Some(former) = former {
+            if former.departure == Some(Departure::Ejected) {
+                return Err(Refused::Ejected {
+                    owner: tuple.owner.clone(),
+                    address: tuple.address.clone(),
+                    node: former.id,
+                });
+            }
+            if !constitution.standing.listed_nodes_return {
+                return Err(Refused::NoStandingVote);
+            }
         }
         Ok(Admission {
             id: self.next_node(),

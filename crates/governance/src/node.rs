@@ -6,6 +6,8 @@ use crypto::PublicKey;
 use minicbor::{Decode, Encode};
 use types::{Index, Millis, NodeId};
 
+use crate::Departure;
+
 /// Who votes in consensus and who only receives; the shape of the engine's own configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Configuration {
@@ -64,6 +66,13 @@ pub struct Lease {
     pub expires: Millis,
 }
 
+impl Lease {
+    /// Whether the admission is good at ledger time `now`.
+    pub fn is_valid(&self, now: Millis) -> bool {
+        now < self.expires
+    }
+}
+
 /// One incarnation of a validating node.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Node {
@@ -84,6 +93,9 @@ pub struct Node {
     pub lease: Lease,
     #[n(7)]
     pub replaces: Option<NodeId>,
+    /// Why it was removed; none while it is served, or if another incarnation replaced it.
+    #[n(8)]
+    pub departure: Option<Departure>,
 }
 
 impl Node {

@@ -37,8 +37,20 @@ pub enum Refused {
     WrongConstitution { approved: Digest, current: Digest },
     #[error("the node's key was used by node {node} before; a node makes a new key at every start")]
     KeyUsed { node: NodeId },
+    #[error(
+        "the node of {owner:?} at {address:?} was ejected as node {node}; members must vote on its return"
+    )]
+    Ejected {
+        owner: String,
+        address: String,
+        node: NodeId,
+    },
     #[error("no standing vote lets listed nodes return; members must vote")]
     NoStandingVote,
+    #[error("the constitution is sealed; open the genesis entry with its session key first")]
+    Sealed,
+    #[error("read the administrative command: {0}")]
+    Unreadable(crate::BadCommand),
     #[error("the constitution cannot be used:\n{0}")]
     Constitution(#[from] crate::Invalid),
     #[error(

@@ -10,8 +10,8 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, Index, Millis, NetworkId, NodeId};
 
 use crate::{
-    AdmitNode, Caller, Command, Configuration, Constitution, Departure, Genesis, Lease,
-    NetworkIdentity, Node, Refused, Status,
+    AdmitNode, BadCommand, Caller, Command, Configuration, Constitution, Departure, Lease,
+    NetworkIdentity, Node, Refused, Status, command::Public,
 };
 
 /// What a command did, for whoever acts on it.
@@ -53,7 +53,9 @@ pub struct State {
 #[derive(Debug, PartialEq, Eq)]
 struct Network {
     id: NetworkId,
-    identity: NetworkIdentity,
+    certificate: Certificate,
+    /// None for an auditor who has no key to open the genesis.
+    identity: Option<NetworkIdentity>,
     constitution: Constitution,
     constitution_digest: Digest,
     constitution_version: u64,
@@ -84,9 +86,15 @@ impl State {
         self.network.as_ref().map(|n| n.id)
     }
 
-    /// The identity that clients pin, with its private key.
+    /// The identity that clients pin, with its private key. An auditor who replayed public parts
+    /// has none.
     pub fn identity(&self) -> Option<&NetworkIdentity> {
-        self.network.as_ref().map(|n| &n.identity)
+        self.network.as_ref().and_then(|n| n.identity.as_ref())
+    }
+
+    /// The certificate of that identity.
+    pub fn network_certificate(&self) -> Option<&Certificate> {
+        self.network.as_ref().map(|n| &n.certificate)
     }
 
     /// The constitution in force.
@@ -179,7 +187,18 @@ impl State {
         command: &Command,
     ) -> Result<Vec<Fact>, Refused> {
         let facts = match command {
-            Command::Genesis(genesis) => self.create(index, time, genesis)?,
+            Command::Genesis(genesis) => {
+                let identity = Some(genesis.identity.copy());
+                let certificate = genesis.identity.certificate();
+                self.create(
+                    index,
+                    time,
+                    &genesis.constitution,
+                    certificate,
+                    identity,
+                    &genesis.node,
+                )?
+            }
             Command::AdmitNode(admit) => self.admit_node(index, time, admit)?,
             Command::RemoveNode { node, departure } => self.remove_node(*node, *departure)?,
             Command::Configure(configuration) => self.configure(configuration)?,
@@ -196,21 +215,57 @@ impl State {
             )?,
             Command::OpenEpoch { epoch, .. } => self.open_epoch(*epoch)?,
         };
+        self.done(index);
+        Ok(facts)
+    }
+
+    /// Applies the public part of a committed entry, for an auditor without keys: everything but
+    /// the private key of the network identity follows from it, if the constitution is public.
+    ///
+    /// # Errors
+    /// [`Refused`], as [`State::apply`]; [`Refused::Sealed`] if the constitution is.
+    pub fn apply_public(
+        &mut self,
+        index: Index,
+        time: Millis,
+        public: &[u8],
+    ) -> Result<Vec<Fact>, Refused> {
+        if let Public::Genesis {
+            digest,
+            certificate,
+            node,
+            constitution,
+        } = Public::decode(public).map_err(Refused::Unreadable)?
+        {
+            let constitution = constitution.ok_or(Refused::Sealed)?;
+            if constitution.digest() != digest {
+                return Err(Refused::Unreadable(BadCommand::Public));
+            }
+            let facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
+            self.done(index);
+            return Ok(facts);
+        }
+        let command = Command::from_parts(public, &[]).map_err(Refused::Unreadable)?;
+        self.apply(index, time, &command)
+    }
+
+    fn done(&mut self, index: Index) {
         self.version += 1;
         self.applied = index;
-        Ok(facts)
     }
 
     fn create(
         &mut self,
         index: Index,
         time: Millis,
-        genesis: &Genesis,
+        constitution: &Constitution,
+        certificate: &Certificate,
+        identity: Option<NetworkIdentity>,
+        node: &AdmitNode,
     ) -> Result<Vec<Fact>, Refused> {
         if self.network.is_some() {
             return Err(Refused::AlreadyCreated);
         }
-        let constitution = &genesis.constitution;
         constitution.validate()?;
         let digest = constitution.digest();
         let id = constitution.network_id();
@@ -218,7 +273,8 @@ impl State {
         let mut created = Self {
             network: Some(Network {
                 id,
-                identity: genesis.identity.copy(),
+                certificate: certificate.clone(),
+                identity,
                 constitution: constitution.clone(),
                 constitution_digest: digest,
                 constitution_version: 1,
@@ -226,7 +282,7 @@ impl State {
             epoch: Epoch(1),
             ..Self::new()
         };
-        created.admit_node(index, time, &genesis.node)?;
+        created.admit_node(index, time, node)?;
         created.configure(&Configuration {
             voters: [Self::FIRST_NODE].into(),
             ..Configuration::default()
@@ -267,22 +323,23 @@ impl State {
             since: index,
             lease: Lease { number: 1, expires },
             replaces: admit.replaces,
+            departure: None,
         };
         let mut facts = vec![Fact::Admitted {
             node: admit.id,
             replaces: admit.replaces,
         }];
         if let Some(former) = admit.replaces {
-            facts.extend(self.retire(former));
+            facts.extend(self.retire(former, None));
         }
         self.last_node = admit.id;
         self.nodes.insert(admit.id, node);
         Ok(facts)
     }
 
-    fn remove_node(&mut self, id: NodeId, _: Departure) -> Result<Vec<Fact>, Refused> {
+    fn remove_node(&mut self, id: NodeId, departure: Departure) -> Result<Vec<Fact>, Refused> {
         self.present(id)?;
-        Ok(self.retire(id))
+        Ok(self.retire(id, Some(departure)))
     }
 
     /// A node that is served and known.
@@ -298,12 +355,13 @@ impl State {
         }
     }
 
-    fn retire(&mut self, id: NodeId) -> Vec<Fact> {
+    fn retire(&mut self, id: NodeId, departure: Option<Departure>) -> Vec<Fact> {
         let counts = self.configuration.counts(id);
         let node = self
             .nodes
             .get_mut(&id)
             .expect("whoever calls has looked it up");
+        node.departure = departure;
         let mut facts = vec![Fact::Retiring { node: id }];
         if counts {
             node.status = Status::Retiring;

@@ -7,6 +7,7 @@ use core::fmt;
 use core::net::Ipv6Addr;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crypto::PublicKey;
 use types::limits;
 
 use crate::{Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX};
@@ -23,6 +24,9 @@ const CERTIFICATES_PER_ACTOR_MAX: usize = 8;
 const PROTOCOLS_MAX: usize = 16;
 const PROTOCOL_SETTINGS_MAX: usize = 64;
 const PROTOCOL_SETTING_BYTES_MAX: usize = 4096;
+
+/// Problems that a message shows; whoever has more mends these first.
+const SHOWN_MAX: usize = 20;
 
 const SECOND_MS: u64 = 1_000;
 const YEAR_MS: u64 = 366 * 24 * 3_600_000;
@@ -42,11 +46,14 @@ pub struct Invalid(pub Vec<Problem>);
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.0.iter().enumerate() {
+        for (i, problem) in self.0.iter().take(SHOWN_MAX).enumerate() {
             let end = if i == 0 { "" } else { "\n" };
             write!(f, "{end}{}: {}", problem.key, problem.text)?;
         }
-        Ok(())
+        match self.0.len().checked_sub(SHOWN_MAX) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -169,7 +176,7 @@ impl Constitution {
             problems.push("actors", r#"no actor is a member, so nobody could govern; give at least one actor the role "member""#);
         }
         let mut names = BTreeSet::new();
-        let mut owners: BTreeMap<Vec<u8>, &str> = BTreeMap::new();
+        let mut owners: BTreeMap<PublicKey, &str> = BTreeMap::new();
         for actor in &self.actors {
             let key = format!("actors.{}", actor.name);
             problems.name(&format!("{key}.name"), &actor.name);
@@ -194,21 +201,19 @@ impl Constitution {
             }
             // By key: two certificates for one key would make one holder two actors.
             for listed in &actor.certificates {
-                let key = listed.0.key().as_sec1().to_vec();
-                if let Some(other) = owners.insert(key, &actor.name) {
-                    let text = if other == actor.name {
-                        format!(
-                            "the key of certificate {:?} is listed twice; list it once",
-                            listed.0.subject()
-                        )
-                    } else {
-                        format!(
-                            "the key of certificate {:?} is already listed for {other:?}; each key belongs to one actor",
-                            listed.0.subject()
-                        )
-                    };
-                    problems.push(&certificates, text);
-                }
+                let Some(other) = owners.get(listed.0.key()) else {
+                    owners.insert(*listed.0.key(), &actor.name);
+                    continue;
+                };
+                let subject = listed.0.subject();
+                let text = if *other == actor.name {
+                    format!("the key of certificate {subject:?} is listed twice; list it once")
+                } else {
+                    format!(
+                        "the key of certificate {subject:?} is already listed for {other:?}; each key belongs to one actor"
+                    )
+                };
+                problems.push(&certificates, text);
             }
         }
     }
