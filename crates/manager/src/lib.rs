@@ -1,1 +1,129 @@
-//! 
+//! The manager enclave: sessions, gate, pipeline and keyring of one validating node.
+//!
+//! Source: white paper, "Coco Framework architecture"; DESIGN sections 1 and 3. A [`Manager`] is a
+//! synchronous value: a message goes in, messages come out. It has no clock (the host's `now` comes
+//! with its messages, and is believed only within limits), no thread, socket or file, and no
+//! randomness but the 32 bytes it is made with. So the same code runs in an enclave under the
+//! launcher and in the simulator.
+//!
+//! What it never does: parse application bytes (they go to the protocol's worker with the caller's
+//! identity), name an adapter, give the host a plaintext or a key, or acknowledge a transaction
+//! before a quorum has it on disk.
+
+mod administration;
+mod clients;
+mod commits;
+mod joining;
+mod keyring;
+mod membership;
+mod node;
+mod order;
+mod peers;
+mod proposals;
+mod protocols;
+mod sessions;
+mod wire;
+mod workers;
+
+use boundary::{
+    HostToManager, ManagerToHost, ManagerToPlatform, ManagerToWorker, PlatformToManager,
+    WorkerToManager, host_to_manager, platform_to_manager,
+};
+use types::{Digest, Index, Millis, NodeId, Term};
+
+/// Something that comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// Hostile until checked.
+    Host(HostToManager),
+    Platform(PlatformToManager),
+    /// From a worker's process: hostile until checked.
+    Worker(u64, WorkerToManager),
+    /// Everything that was waiting has been handled: close what was being gathered.
+    Flush,
+}
+
+/// Something that goes out.
+#[derive(Debug)]
+pub enum Output {
+    Host(ManagerToHost),
+    Platform(ManagerToPlatform),
+    Worker(u64, ManagerToWorker),
+    /// End the worker's process.
+    StopWorker(u64),
+}
+
+/// The manager of one validating node.
+#[derive(Default)]
+pub struct Manager {
+    now: Millis,
+    launched: Option<boundary::Launched>,
+    start: Option<boundary::Start>,
+    node: Option<Box<node::Node>>,
+}
+
+impl Manager {
+    /// A manager that waits for the platform's first message (entropy) and the host's (what to do).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Handles one message.
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+        if let Input::Host(message) = &input {
+            self.now = self.now.max(Millis(message.now));
+        }
+        if let Some(node) = &mut self.node {
+            return node.handle(self.now, input, out);
+        }
+        match input {
+            Input::Platform(PlatformToManager {
+                message: Some(platform_to_manager::Message::Launched(launched)),
+            }) => {
+                self.launched = Some(launched);
+            }
+            Input::Host(HostToManager {
+                message: Some(host_to_manager::Message::Start(start)),
+                ..
+            }) => {
+                self.start = Some(start);
+            }
+            _ => {}
+        }
+        if let (Some(launched), Some(start)) = (&self.launched, &self.start) {
+            match node::Node::start(self.now, launched, start, out) {
+                Ok(node) => self.node = Some(Box::new(node)),
+                Err(reason) => {
+                    self.start = None;
+                    node::exit(out, node::EXIT_CONFIGURATION, &reason);
+                }
+            }
+        }
+    }
+
+    /// Digest of a committed entry, for the simulator and for tests.
+    pub fn digest(&self, index: Index) -> Option<Digest> {
+        self.node.as_ref().and_then(|node| node.order.digest(index))
+    }
+
+    /// Where this node stands, for the simulator and for tests.
+    pub fn position(&self) -> Position {
+        self.node
+            .as_ref()
+            .map_or_else(Position::default, |node| node.position())
+    }
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    pub node: NodeId,
+    pub term: Term,
+    pub leading: bool,
+    pub leader: Option<NodeId>,
+    pub last: Index,
+    pub committed: Index,
+    /// Digest of the last committed entry.
+    pub digest: Digest,
+    pub voters: Vec<NodeId>,
+}

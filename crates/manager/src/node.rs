@@ -1,0 +1,541 @@
+//! One validating node from its start to its end: what it holds, and who handles which message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use boundary::{
+    HostToManager, ManagerToHost, ManagerToPlatform, PlatformToManager, host_to_manager,
+    manager_to_host, manager_to_platform, platform_to_manager,
+};
+use bytes::Bytes;
+use consensus::{Effect, Engine, Raft};
+use crypto::{Certificate, Entropy, PublicKey, SigningKey};
+use governance::{Constitution, NodeTuple};
+use ledger::Sealer;
+use types::{Index, Millis, NetworkId, NodeId};
+
+use crate::joining::Joining;
+use crate::keyring::Keyring;
+use crate::order::Order;
+use crate::peers::Link;
+use crate::protocols::Protocol;
+use crate::sessions::Sessions;
+use crate::wire::Known;
+use crate::{Input, Output, Position};
+
+/// Exit codes of a VN; docs/operating.md lists them.
+pub const EXIT_STOPPED: u32 = 0;
+pub const EXIT_CONFIGURATION: u32 = 2;
+pub const EXIT_STORAGE: u32 = 3;
+pub const EXIT_REFUSED: u32 = 4;
+pub const EXIT_PLATFORM: u32 = 5;
+
+/// How long a leader that is to stop waits for another to take over.
+const HAND_OVER_MS: u64 = 1_000;
+/// How often the host learns where this node stands.
+const STATUS_MS: u64 = 250;
+
+/// What the owner wants this VN to be, checked.
+pub struct Setup {
+    pub owner: String,
+    pub address: String,
+    pub constitution: Constitution,
+    pub network: NetworkId,
+    pub create: bool,
+    pub peers: Vec<String>,
+    pub owner_chain: Vec<Certificate>,
+}
+
+/// What this node waits for.
+pub enum Phase {
+    /// The owner's agent signs who this VN is.
+    ExpectTuple,
+    /// The first VN: evidence for the genesis entry.
+    ExpectEvidence,
+    /// Asks to be admitted.
+    Joining(Joining),
+    /// Admitted: reads the ledger, serves as soon as it has a certificate.
+    Admitted,
+    /// Told to stop; hands leadership over until then.
+    Stopping {
+        until: Millis,
+    },
+    Ended,
+}
+
+/// Why evidence was asked of the platform.
+pub enum EvidenceFor {
+    Genesis,
+    /// For the VN whose hello came over this connection.
+    Welcome {
+        connection: u64,
+        nonce: [u8; 32],
+    },
+    Join {
+        connection: u64,
+    },
+    Certificate,
+}
+
+/// Why entries were asked of the host.
+pub enum Reading {
+    Feed {
+        place: usize,
+    },
+    History {
+        place: usize,
+        worker: u64,
+        request: u64,
+        index: Index,
+    },
+    Load {
+        node: NodeId,
+    },
+}
+
+pub struct Node {
+    pub now: Millis,
+    pub entropy: Entropy,
+    pub missing: Vec<String>,
+    pub setup: Setup,
+    pub phase: Phase,
+    pub key: SigningKey,
+    /// The tuple that the owner signed for this incarnation.
+    pub tuple: Vec<u8>,
+    pub id: NodeId,
+    pub sessions: Sessions,
+    pub links: BTreeMap<NodeId, Link>,
+    /// Who may speak to this node although its own ledger does not say so yet.
+    pub known: BTreeMap<PublicKey, Known>,
+    pub engine: Option<Raft>,
+    pub effects: Vec<Effect>,
+    pub state: governance::State,
+    pub keyring: Keyring,
+    pub order: Order,
+    pub protocols: Vec<Protocol>,
+    /// Worker process → its protocol's place.
+    pub workers: BTreeMap<u64, usize>,
+    pub evidence: BTreeMap<u64, EvidenceFor>,
+    pub reading: BTreeMap<u64, Reading>,
+    /// Linear reads: request of the engine → whose.
+    pub linear: BTreeMap<u64, crate::workers::Linear>,
+    /// Admissions that this leader proposed → the connection that waits.
+    pub admitting: BTreeMap<NodeId, u64>,
+    /// Founder only: the first command, until its entry is made.
+    pub genesis: Option<governance::Command>,
+    /// Configurations of consensus, by the committed entry that brought them.
+    pub configurations: BTreeMap<Index, consensus::Configuration>,
+    requests: u64,
+    status_due: Millis,
+}
+
+impl Node {
+    pub fn start(
+        now: Millis,
+        launched: &boundary::Launched,
+        start: &boundary::Start,
+        out: &mut Vec<Output>,
+    ) -> Result<Self, String> {
+        let seed = <[u8; 32]>::try_from(launched.entropy.as_ref()).map_err(|_| {
+            "the platform gave no entropy: start the node through coco-launcher".to_owned()
+        })?;
+        let mut entropy = Entropy::new(&seed);
+        let setup = Setup::check(start)?;
+        let settings = settings_of(&setup.constitution, &start.protocols)?;
+        if start.ledger_last != 0 && setup.create {
+            return Err(
+                "the ledger directory is not empty: a new network starts with an empty one".into(),
+            );
+        }
+        let key = SigningKey::generate(&mut entropy);
+        let tuple = NodeTuple {
+            network: setup.network,
+            owner: setup.owner.clone(),
+            address: setup.address.clone(),
+            key: *key.public(),
+            constitution: setup.constitution.digest(),
+        };
+        send_host(
+            out,
+            manager_to_host::Message::SignTuple(boundary::SignTuple {
+                payload: tuple.to_cbor().into(),
+            }),
+        );
+        if start.ledger_last != 0 {
+            // Entries of a former incarnation: the network gives them again, checked.
+            send_host(
+                out,
+                manager_to_host::Message::Truncate(boundary::Truncate { from: 1 }),
+            );
+        }
+        let mut node = Self {
+            now,
+            sessions: Sessions::new(&key, &mut entropy, &setup, now),
+            entropy,
+            missing: launched.missing.clone(),
+            phase: Phase::ExpectTuple,
+            tuple: Vec::new(),
+            id: NodeId(0),
+            links: BTreeMap::new(),
+            known: BTreeMap::new(),
+            engine: None,
+            effects: Vec::new(),
+            state: governance::State::default(),
+            keyring: Keyring::default(),
+            order: Order::new(Sealer::new(NodeId(0), key.public())),
+            protocols: settings
+                .into_iter()
+                .enumerate()
+                .map(|(place, (name, bytes))| {
+                    Protocol::new(
+                        u16::try_from(place).expect("limited by the constitution"),
+                        name,
+                        bytes,
+                    )
+                })
+                .collect(),
+            key,
+            setup,
+            workers: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            linear: BTreeMap::new(),
+            admitting: BTreeMap::new(),
+            genesis: None,
+            configurations: BTreeMap::new(),
+            requests: 0,
+            status_due: Millis::ZERO,
+        };
+        for feature in &node.missing {
+            log(
+                out,
+                2,
+                "platform",
+                &format!("this machine's sandbox lacks {feature}"),
+            );
+        }
+        node.start_workers(out);
+        node.report(out);
+        Ok(node)
+    }
+
+    pub fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        self.now = now;
+        match input {
+            _ if matches!(self.phase, Phase::Ended) => return,
+            Input::Host(HostToManager {
+                message: Some(message),
+                ..
+            }) => self.host(message, out),
+            Input::Platform(PlatformToManager {
+                message: Some(message),
+            }) => self.platform(message, out),
+            Input::Worker(worker, message) => self.worker(worker, message, out),
+            Input::Flush => self.flush(out),
+            Input::Host(_) | Input::Platform(_) => {}
+        }
+        self.settle(out);
+    }
+
+    fn host(&mut self, message: host_to_manager::Message, out: &mut Vec<Output>) {
+        use host_to_manager::Message as M;
+        match message {
+            M::Start(_) => log(out, 2, "host", "a second start was ignored"),
+            M::Opened(opened) => self.opened(&opened, out),
+            M::Received(received) => self.received(received.connection, &received.data, out),
+            M::Closed(closed) => self.closed(closed.connection, out),
+            M::DialFailed(failed) => {
+                log(
+                    out,
+                    3,
+                    "peers",
+                    &format!("cannot reach a node: {}", failed.reason),
+                );
+                self.closed(failed.connection, out);
+            }
+            M::Persisted(persisted) => {
+                if let Some((term, index)) = self.order.appended(persisted.sequence) {
+                    self.with_engine(|engine, effects| engine.persisted(term, index, effects));
+                }
+            }
+            M::Entries(entries) => self.entries_read(entries, out),
+            M::TupleSigned(signed) => self.tuple_signed(signed, out),
+            M::Tick(_) => self.tick(out),
+            M::StorageFailed(failed) => self.end(
+                out,
+                EXIT_STORAGE,
+                &format!("storage failed: {}", failed.reason),
+            ),
+            M::Stop(_) => self.stop(out),
+        }
+    }
+
+    fn platform(&mut self, message: platform_to_manager::Message, out: &mut Vec<Output>) {
+        use platform_to_manager::Message as M;
+        match message {
+            M::Launched(_) => {}
+            M::Evidence(evidence) => self.evidence_made(evidence, out),
+            M::WorkerStarted(started) => self.worker_started(&started, out),
+            M::WorkerEnded(ended) => self.worker_ended(&ended, out),
+        }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Output>) {
+        let now = self.now;
+        self.with_engine(|engine, effects| engine.tick(now, effects));
+        self.settle(out);
+        self.join_tick(out);
+        self.start_workers(out);
+        self.tell_time(out);
+        self.reconfigure(out);
+        if let Phase::Stopping { until } = self.phase
+            && (now >= until || self.order.leading.is_none())
+        {
+            self.end(out, EXIT_STOPPED, "stopped as asked");
+        }
+        if now >= self.status_due {
+            self.report(out);
+        }
+    }
+
+    /// Everything that was waiting is handled.
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        self.sign_root(out);
+        self.settle(out);
+        self.sessions.drain(out);
+    }
+
+    /// Carries out what the engine asked for, and what that leads to.
+    pub fn settle(&mut self, out: &mut Vec<Output>) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.effect(effect, out);
+            }
+        }
+    }
+
+    pub fn with_engine<T>(
+        &mut self,
+        f: impl FnOnce(&mut Raft, &mut Vec<Effect>) -> T,
+    ) -> Option<T> {
+        self.engine
+            .as_mut()
+            .map(|engine| f(engine, &mut self.effects))
+    }
+
+    pub fn request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    pub fn ask_evidence(&mut self, why: EvidenceFor, report_data: [u8; 64], out: &mut Vec<Output>) {
+        let request = self.request();
+        self.evidence.insert(request, why);
+        let message = boundary::EvidenceRequest {
+            request,
+            report_data: report_data.to_vec().into(),
+        };
+        out.push(Output::Platform(ManagerToPlatform {
+            message: Some(manager_to_platform::Message::Evidence(message)),
+        }));
+    }
+
+    pub fn read(
+        &mut self,
+        why: Reading,
+        first: Index,
+        last: Index,
+        bytes_max: u64,
+        out: &mut Vec<Output>,
+    ) -> u64 {
+        let request = self.request();
+        self.reading.insert(request, why);
+        send_host(
+            out,
+            manager_to_host::Message::ReadEntries(boundary::ReadEntries {
+                request,
+                first: first.0,
+                last: last.0,
+                bytes_max,
+            }),
+        );
+        request
+    }
+
+    fn stop(&mut self, out: &mut Vec<Output>) {
+        let successor = self.engine.as_ref().and_then(|engine| {
+            let voters = engine
+                .configuration()
+                .voters
+                .iter()
+                .filter(|node| **node != self.id);
+            voters.max_by_key(|node| engine.matched(**node)).copied()
+        });
+        let handed = successor
+            .and_then(|to| self.with_engine(|engine, effects| engine.transfer(to, effects)));
+        if matches!(handed, Some(Ok(()))) {
+            self.phase = Phase::Stopping {
+                until: self.now.plus(HAND_OVER_MS),
+            };
+        } else {
+            self.end(out, EXIT_STOPPED, "stopped as asked");
+        }
+    }
+
+    pub fn end(&mut self, out: &mut Vec<Output>, code: u32, reason: &str) {
+        self.phase = Phase::Ended;
+        exit(out, code, reason);
+    }
+
+    pub fn position(&self) -> Position {
+        let engine = self.engine.as_ref();
+        Position {
+            node: self.id,
+            term: engine.map(|e| e.last().0).unwrap_or_default(),
+            leading: self.order.leading.as_ref().is_some_and(|l| l.opened),
+            leader: self.leader(),
+            last: engine.map(|e| e.last().1).unwrap_or_default(),
+            committed: self.order.committed,
+            digest: self
+                .order
+                .digest(self.order.committed)
+                .expect("of a committed entry"),
+            voters: engine
+                .map(|e| e.configuration().voters.iter().copied().collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    pub fn phase_name(&self) -> &'static str {
+        match self.phase {
+            Phase::ExpectTuple | Phase::ExpectEvidence => "starting",
+            Phase::Joining(_) => "joining",
+            Phase::Admitted if self.order.leading.as_ref().is_some_and(|l| l.opened) => "leading",
+            Phase::Admitted => "following",
+            Phase::Stopping { .. } | Phase::Ended => "stopping",
+        }
+    }
+
+    pub fn report(&mut self, out: &mut Vec<Output>) {
+        self.status_due = self.now.plus(STATUS_MS);
+        let position = self.position();
+        let gauges = self
+            .protocols
+            .iter()
+            .map(|p| boundary::Gauge {
+                name: format!("height_{}", p.name),
+                value: p.committed().0,
+            })
+            .collect();
+        send_host(
+            out,
+            manager_to_host::Message::Status(boundary::Status {
+                phase: self.phase_name().into(),
+                node: self.id.0,
+                term: position.term.0,
+                leader: position.leader.unwrap_or_default().0,
+                last: position.last.0,
+                committed: position.committed.0,
+                epoch: self.order.epoch.0,
+                connections: self.sessions.count(),
+                gauges,
+                network: Bytes::copy_from_slice(&self.setup.network.0),
+                network_certificate: self
+                    .sessions
+                    .network_certificate()
+                    .map(|c| Bytes::copy_from_slice(c.der()))
+                    .unwrap_or_default(),
+            }),
+        );
+    }
+}
+
+impl Setup {
+    fn check(start: &boundary::Start) -> Result<Self, String> {
+        let constitution = Constitution::from_cbor(&start.constitution)
+            .map_err(|e| format!("the constitution in the configuration cannot be used: {e}"))?;
+        let mut owner_chain = Vec::new();
+        let mut rest = start.owner_chain.as_ref();
+        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize; // u32 always fits usize here
+            let (der, tail) = tail
+                .split_at_checked(length)
+                .ok_or("the owner's certificates are cut short")?;
+            owner_chain.push(
+                Certificate::from_der(der).map_err(|e| format!("the owner's certificates: {e}"))?,
+            );
+            rest = tail;
+        }
+        if !constitution.has_slot(&start.owner, &start.address) {
+            return Err(format!(
+                "the constitution lists no node of {:?} at {:?}: correct owner and address in the node's configuration, or have the node added by a vote",
+                start.owner, start.address
+            ));
+        }
+        if !start.create && start.peers.is_empty() {
+            return Err(
+                "no peers to join through: add the address of a node of the network to `peers`"
+                    .into(),
+            );
+        }
+        Ok(Self {
+            owner: start.owner.clone(),
+            address: start.address.clone(),
+            network: constitution.network_id(),
+            constitution,
+            create: start.create,
+            peers: start.peers.clone(),
+            owner_chain,
+        })
+    }
+}
+
+/// The protocols' settings in the order of the constitution, each held against its digest.
+fn settings_of(
+    constitution: &Constitution,
+    given: &[boundary::ProtocolSettings],
+) -> Result<Vec<(String, Bytes)>, String> {
+    let mut seen = BTreeSet::new();
+    constitution
+        .protocols
+        .iter()
+        .map(|protocol| {
+            assert!(seen.insert(protocol.name.clone()), "the constitution names each protocol once");
+            let settings = given
+                .iter()
+                .find(|s| s.protocol == protocol.name)
+                .ok_or_else(|| format!("the settings of protocol {:?} are missing: name their file in the node's configuration", protocol.name))?;
+            if crypto::sha256(&settings.settings) != protocol.settings_digest {
+                return Err(format!("the settings of protocol {:?} are not those of the constitution (digest differs)", protocol.name));
+            }
+            Ok((protocol.name.clone(), settings.settings.clone()))
+        })
+        .collect()
+}
+
+pub fn send_host(out: &mut Vec<Output>, message: manager_to_host::Message) {
+    out.push(Output::Host(ManagerToHost {
+        message: Some(message),
+    }));
+}
+
+/// A line for the host to print. Level 1 is an error, 5 a trace. Never a secret, never application bytes.
+pub fn log(out: &mut Vec<Output>, level: u32, target: &str, text: &str) {
+    send_host(
+        out,
+        manager_to_host::Message::Log(boundary::Log {
+            level,
+            target: target.into(),
+            text: text.into(),
+        }),
+    );
+}
+
+pub fn exit(out: &mut Vec<Output>, code: u32, reason: &str) {
+    send_host(
+        out,
+        manager_to_host::Message::Exit(boundary::Exit {
+            code,
+            reason: reason.into(),
+        }),
+    );
+}

@@ -1,0 +1,140 @@
+//! Where this node stands in the one global order: what is committed, what it proposed as leader,
+//! and what the host has been asked to store.
+
+use std::collections::VecDeque;
+
+use ledger::{Frontier, Header, Kind, Sealer, Tree};
+use types::{Digest, Epoch, Index, Millis, NodeId, Term};
+
+/// Entries whose leaves stay in memory behind the last signature, so that their receipts need no
+/// reading: a few seconds of full load.
+const LEAVES_KEPT_ENTRIES: u64 = 4096;
+
+/// This node's view of the ledger.
+pub struct Order {
+    /// Last entry that was applied.
+    pub committed: Index,
+    /// Digest of every committed entry, index 1 first: what the host reads back is held against it.
+    digests: Vec<Digest>,
+    /// Ledger time of the last committed entry.
+    pub time: Millis,
+    pub epoch: Epoch,
+    pub restarts: u32,
+    /// Over the leaves of committed entries, and of a leader's own entries in flight.
+    pub tree: Tree,
+    pub sealer: Sealer,
+    pub leading: Option<Leading>,
+    /// Appends that the host has not confirmed: sequence, and the last entry of each.
+    appends: VecDeque<(u64, Term, Index)>,
+    sequence: u64,
+}
+
+/// What only a leader has.
+pub struct Leading {
+    pub term: Term,
+    /// Everything earlier is committed, so workers may propose.
+    pub opened: bool,
+    pub last_digest: Digest,
+    pub last_time: Millis,
+    pub in_flight: VecDeque<Proposed>,
+    /// The signature entry in flight.
+    pub signature: Option<Index>,
+    /// There are leaves that no proposed signature covers.
+    pub unsigned: bool,
+    /// A change of the configuration is on its way.
+    pub changing: bool,
+}
+
+/// An entry that this leader made and that is not committed yet.
+pub struct Proposed {
+    pub header: Header,
+    pub digest: Digest,
+    /// Of an administrative entry: the command, which need not be opened again.
+    pub command: Option<governance::Command>,
+}
+
+impl Order {
+    pub fn new(sealer: Sealer) -> Self {
+        Self {
+            committed: Index::ZERO,
+            digests: Vec::new(),
+            time: Millis::ZERO,
+            epoch: Epoch(1),
+            restarts: 0,
+            tree: Tree::new(Frontier::default()),
+            sealer,
+            leading: None,
+            appends: VecDeque::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Digest of a committed entry; zero before the first.
+    pub fn digest(&self, index: Index) -> Option<Digest> {
+        match index.0.checked_sub(1) {
+            None => Some(Digest::ZERO),
+            Some(place) => self.digests.get(usize::try_from(place).ok()?).copied(),
+        }
+    }
+
+    /// The next entry is committed.
+    ///
+    /// # Panics
+    /// If it is not the next: the engine gives them in order.
+    pub fn advance(&mut self, header: &Header, digest: Digest) {
+        assert_eq!(
+            header.index,
+            self.committed.next(),
+            "entries are applied in order"
+        );
+        self.committed = header.index;
+        self.time = self.time.max(header.time);
+        self.digests.push(digest);
+        self.tree
+            .forget(Index(header.index.0.saturating_sub(LEAVES_KEPT_ENTRIES)));
+    }
+
+    /// The host is asked to store entries up to this one. Gives the append's sequence number.
+    pub fn appending(&mut self, term: Term, last: Index) -> u64 {
+        self.sequence += 1;
+        self.appends.push_back((self.sequence, term, last));
+        self.sequence
+    }
+
+    /// The host confirmed appends up to `sequence`: the last entry that is on disk by it.
+    pub fn appended(&mut self, sequence: u64) -> Option<(Term, Index)> {
+        let mut last = None;
+        while self.appends.front().is_some_and(|(s, ..)| *s <= sequence) {
+            last = self
+                .appends
+                .pop_front()
+                .map(|(_, term, index)| (term, index));
+        }
+        last
+    }
+
+    /// The header of the leader's next entry.
+    ///
+    /// # Panics
+    /// If this node does not lead.
+    pub fn header(&self, sealer: NodeId, index: Index, time: Millis, kind: Kind) -> Header {
+        let leading = self.leading.as_ref().expect("only a leader makes entries");
+        Header {
+            term: leading.term,
+            index,
+            epoch: self.epoch,
+            time: time.max(leading.last_time),
+            kind,
+            sealer,
+            restarts: self.restarts,
+            previous: leading.last_digest,
+        }
+    }
+
+    /// Leadership ended: entries in flight are the next leader's to keep or drop.
+    pub fn step_down(&mut self) {
+        if self.leading.take().is_some() {
+            self.tree.truncate(self.committed.next());
+        }
+    }
+}

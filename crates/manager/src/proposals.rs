@@ -1,0 +1,309 @@
+//! What a leader puts into the order: it numbers, chains and seals each entry once.
+
+use boundary::{Propose, manager_to_worker};
+use consensus::{Configuration, Engine, LogEntry, Role};
+use governance::{AdmitNode, Command};
+use ledger::{Content, Kind};
+use types::limits::BATCH_UNITS_MAX;
+use types::{Digest, Height, Index, Millis, NodeId, Term};
+
+use crate::Output;
+use crate::node::{Node, log};
+use crate::order::{Leading, Proposed};
+use crate::protocols::Flying;
+use crate::workers::send_worker;
+
+impl Node {
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.engine.as_ref()?.role() {
+            Role::Leader { .. } => Some(self.id),
+            Role::Follower { leader, .. } => leader,
+            Role::Candidate { .. } => None,
+        }
+    }
+
+    /// This node was elected: its first entry opens the term (in a new network, founds it).
+    pub fn open_term(&mut self, term: Term, out: &mut Vec<Output>) {
+        let Some(engine) = &self.engine else { return };
+        let (_, last) = engine.last();
+        let (last_digest, last_time) = if last == self.order.committed {
+            (
+                self.order.digest(last).expect("of a committed entry"),
+                self.order.time,
+            )
+        } else {
+            let entry = engine
+                .entry(last)
+                .expect("uncommitted entries are in memory");
+            let entry = ledger::inspect(&entry.payload).expect("this node or its leader made it");
+            (entry.digest, entry.header.time)
+        };
+        // Leaves of former leaders' entries are appended when those commit, which is before this
+        // leader opens its term, and so before any leaf of its own.
+        self.order.step_down();
+        self.order.leading = Some(Leading {
+            term,
+            opened: false,
+            last_digest,
+            last_time,
+            in_flight: std::collections::VecDeque::new(),
+            signature: None,
+            unsigned: false,
+            changing: false,
+        });
+        match self.genesis.take() {
+            Some(command) if last == Index::ZERO => {
+                let configuration = Configuration::of([self.id]);
+                self.append_command(Kind::Genesis, command, Some(configuration), out);
+            }
+            _ => {
+                self.append(
+                    Kind::TermOpened,
+                    self.now,
+                    Content::default(),
+                    None,
+                    None,
+                    out,
+                );
+            }
+        }
+    }
+
+    /// Numbers, chains and seals one entry and gives it to consensus. `None` when this node does not
+    /// lead (any more).
+    fn append(
+        &mut self,
+        kind: Kind,
+        time: Millis,
+        content: Content<'_>,
+        command: Option<Command>,
+        configuration: Option<Configuration>,
+        out: &mut Vec<Output>,
+    ) -> Option<Index> {
+        let engine = self.engine.as_mut()?;
+        let (term, index) = engine.next()?;
+        if self.order.leading.as_ref().is_none_or(|l| l.term != term) {
+            return None;
+        }
+        let header = self.order.header(self.id, index, time, kind);
+        let sealed = match self
+            .order
+            .sealer
+            .seal(&self.keyring.seals, &header, content)
+        {
+            Ok(sealed) => sealed,
+            Err(refused) => {
+                log(
+                    out,
+                    1,
+                    "ledger",
+                    &format!("an entry cannot be sealed: {refused}"),
+                );
+                return None;
+            }
+        };
+        let entry = LogEntry {
+            term,
+            index,
+            payload: sealed.bytes,
+            configuration,
+        };
+        engine
+            .propose(entry, &mut self.effects)
+            .expect("asked for its next index just now");
+        let leading = self.order.leading.as_mut().expect("looked at above");
+        leading.last_digest = sealed.digest;
+        leading.last_time = header.time;
+        leading.unsigned |= !sealed.leaves.is_empty();
+        leading.in_flight.push_back(Proposed {
+            header,
+            digest: sealed.digest,
+            command,
+        });
+        if !sealed.leaves.is_empty() {
+            self.order.tree.append(index, sealed.leaves);
+        }
+        Some(index)
+    }
+
+    fn append_command(
+        &mut self,
+        kind: Kind,
+        command: Command,
+        configuration: Option<Configuration>,
+        out: &mut Vec<Output>,
+    ) -> Option<Index> {
+        let (public, private) = (command.public(), command.private());
+        let claims = [crypto::sha256(&public)];
+        let content = Content {
+            claims: &claims,
+            public: &[&public],
+            private: &[&private],
+        };
+        self.append(kind, self.now, content, Some(command), configuration, out)
+    }
+
+    /// A worker's batch.
+    pub fn propose(&mut self, worker: u64, propose: &Propose, out: &mut Vec<Output>) {
+        let Some(place) = self.workers.get(&worker).copied() else {
+            return;
+        };
+        if let Err(reason) = self.try_propose(place, propose, out) {
+            log(
+                out,
+                4,
+                "pipeline",
+                &format!(
+                    "a proposal of {} was refused: {reason}",
+                    self.protocols[place].name
+                ),
+            );
+            let height = self.protocols[place].next().previous().0;
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Rollback(boundary::Rollback { height }),
+            );
+        }
+    }
+
+    fn try_propose(
+        &mut self,
+        place: usize,
+        propose: &Propose,
+        out: &mut Vec<Output>,
+    ) -> Result<(), &'static str> {
+        let protocol = &self.protocols[place];
+        let leading = self
+            .order
+            .leading
+            .as_ref()
+            .filter(|l| l.opened)
+            .ok_or("this node does not lead")?;
+        if leading.term.0 != propose.term || protocol.leading != Some(leading.term) {
+            return Err("it is of another term");
+        }
+        if propose.height != protocol.next().0 {
+            return Err("it does not follow the last one");
+        }
+        if propose.governance_version != self.state.version() {
+            return Err("the constitution has changed");
+        }
+        if protocol.in_flight.len() >= self.in_flight_max() {
+            return Err("too many batches are in flight");
+        }
+        if propose.time > self.now.0 {
+            return Err("it is of the future");
+        }
+        if propose.claims.is_empty()
+            || !propose.claims.len().is_multiple_of(32)
+            || propose.claims.len() > 32 * BATCH_UNITS_MAX
+        {
+            return Err("it has no claims, or more than a batch may have");
+        }
+        let claims: Vec<Digest> = propose
+            .claims
+            .chunks_exact(32)
+            .map(|claim| Digest::from_slice(claim).expect("32 bytes"))
+            .collect();
+        let height = Height(propose.height);
+        let kind = Kind::Application {
+            protocol: protocol.place,
+            height,
+        };
+        let content = Content {
+            claims: &claims,
+            public: &[],
+            private: &[&propose.body],
+        };
+        let index = self
+            .append(kind, Millis(propose.time), content, None, None, out)
+            .ok_or("this node does not lead")?;
+        self.protocols[place]
+            .in_flight
+            .push_back(Flying { height, index });
+        Ok(())
+    }
+
+    pub fn in_flight_max(&self) -> usize {
+        self.setup.constitution.settings.batches_in_flight_max as usize // u32 always fits usize here
+    }
+
+    /// Signs the root over what is committed and not signed, unless a signature is under way.
+    pub fn sign_root(&mut self, out: &mut Vec<Output>) {
+        let Some(leading) = &self.order.leading else {
+            return;
+        };
+        if !leading.opened || !leading.unsigned || leading.signature.is_some() {
+            return;
+        }
+        let Some((_, index)) = self.engine.as_ref().and_then(Engine::next) else {
+            return;
+        };
+        let header = self.order.header(self.id, index, self.now, Kind::Signature);
+        let body = ledger::sign_root(
+            &self.key,
+            self.setup.network,
+            &header,
+            self.order.tree.frontier(),
+        );
+        let content = Content {
+            public: &[&body],
+            ..Content::default()
+        };
+        let signature = self.append(Kind::Signature, self.now, content, None, None, out);
+        if let Some(leading) = &mut self.order.leading {
+            leading.signature = signature;
+            leading.unsigned = false;
+        }
+    }
+
+    pub fn propose_admission(
+        &mut self,
+        connection: u64,
+        command: AdmitNode,
+        out: &mut Vec<Output>,
+    ) {
+        let id = command.id;
+        let mut configuration = self
+            .engine
+            .as_ref()
+            .map(|e| e.configuration().clone())
+            .unwrap_or_default();
+        configuration.learners.insert(id);
+        let index = self.append_command(
+            Kind::Administrative,
+            Command::AdmitNode(Box::new(command)),
+            Some(configuration),
+            out,
+        );
+        if index.is_some() {
+            self.admitting.insert(id, connection);
+            if let Some(leading) = &mut self.order.leading {
+                leading.changing = true;
+            }
+        }
+    }
+
+    /// Proposes the next configuration, as governance's or consensus' own.
+    pub fn propose_configuration(&mut self, configuration: Configuration, out: &mut Vec<Output>) {
+        let recorded = governance::Configuration {
+            voters: configuration.voters.clone(),
+            incoming: configuration.incoming.clone(),
+            learners: configuration.learners.clone(),
+        };
+        if self
+            .append_command(
+                Kind::Administrative,
+                Command::Configure(recorded),
+                Some(configuration),
+                out,
+            )
+            .is_some()
+            && let Some(leading) = &mut self.order.leading
+        {
+            leading.changing = true;
+        }
+    }
+}

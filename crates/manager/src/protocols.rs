@@ -1,0 +1,163 @@
+//! The protocols of the network and their workers, as the manager sees them: which batches are
+//! committed, which are in flight, and how far each worker has been fed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use types::{Height, Index, Millis, Term};
+
+/// A worker that dies this often within [`RESTART_WINDOW_MS`] is not started again.
+pub const RESTARTS_MAX: u32 = 5;
+pub const RESTART_WINDOW_MS: u64 = 60_000;
+const RESTART_BACKOFF_MS: u64 = 200;
+
+/// One blockchain protocol of the network.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Its place in the constitution; names it in ledger entries.
+    pub place: u16,
+    pub name: String,
+    /// Genesis and rules; their digest is in the constitution.
+    pub settings: Bytes,
+    /// Index of the ledger entry of each committed batch; height 1 first.
+    pub heights: Vec<Index>,
+    pub worker: Worker,
+    /// Proposals of this leader that are not committed yet, oldest first.
+    pub in_flight: VecDeque<Flying>,
+    /// The term in which the worker was told to lead.
+    pub leading: Option<Term>,
+    restarts: u32,
+    restarts_since: Millis,
+}
+
+/// How far a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worker {
+    /// Waits until `at`, then is started.
+    Absent { at: Millis },
+    /// Asked for; the platform has not answered yet.
+    ExpectStarted,
+    /// Runs, and waits for what only the ledger's first entry can tell (its key).
+    ExpectGenesis { worker: u64 },
+    /// Was greeted and makes its genesis.
+    ExpectReady { worker: u64 },
+    /// Gets the committed batches; `next` is the first that it lacks. `request` is a read under way.
+    Feeding {
+        worker: u64,
+        next: Height,
+        request: Option<u64>,
+    },
+    /// Has every committed batch and gets new ones as they commit.
+    Live { worker: u64 },
+    /// Died too often; only a restart of the VN or another image can help.
+    GivenUp,
+}
+
+/// A proposal in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flying {
+    pub height: Height,
+    pub index: Index,
+}
+
+impl Protocol {
+    pub fn new(place: u16, name: String, settings: Bytes) -> Self {
+        Self {
+            place,
+            name,
+            settings,
+            heights: Vec::new(),
+            worker: Worker::Absent { at: Millis::ZERO },
+            in_flight: VecDeque::new(),
+            leading: None,
+            restarts: 0,
+            restarts_since: Millis::ZERO,
+        }
+    }
+
+    /// Height of the last committed batch.
+    pub fn committed(&self) -> Height {
+        Height(self.heights.len() as u64) // usize is at most 64 bits
+    }
+
+    /// Height that the next proposal must have.
+    pub fn next(&self) -> Height {
+        self.in_flight
+            .back()
+            .map_or_else(|| self.committed().next(), |flying| flying.height.next())
+    }
+
+    /// Where in the ledger a committed batch stands.
+    pub fn index_of(&self, height: Height) -> Option<Index> {
+        let place = usize::try_from(height.0.checked_sub(1)?).ok()?;
+        self.heights.get(place).copied()
+    }
+
+    /// Height of the state after the entry `index`.
+    pub fn height_at(&self, index: Index) -> Height {
+        Height(self.heights.partition_point(|at| *at <= index) as u64) // usize is at most 64 bits
+    }
+
+    /// The worker's process, if there is one.
+    pub fn running(&self) -> Option<u64> {
+        match self.worker {
+            Worker::ExpectGenesis { worker }
+            | Worker::ExpectReady { worker }
+            | Worker::Feeding { worker, .. }
+            | Worker::Live { worker } => Some(worker),
+            Worker::Absent { .. } | Worker::ExpectStarted | Worker::GivenUp => None,
+        }
+    }
+
+    pub fn live(&self) -> Option<u64> {
+        match self.worker {
+            Worker::Live { worker } => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// The worker ended. Tells whether and when another is started.
+    pub fn ended(&mut self, now: Millis) {
+        if now.since(self.restarts_since) > RESTART_WINDOW_MS {
+            self.restarts_since = now;
+            self.restarts = 0;
+        }
+        self.restarts += 1;
+        self.leading = None;
+        self.worker = if self.restarts > RESTARTS_MAX {
+            Worker::GivenUp
+        } else {
+            Worker::Absent {
+                at: now.plus(RESTART_BACKOFF_MS << self.restarts.min(6)),
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_and_indices_name_each_other() {
+        let mut protocol = Protocol::new(0, "kv".into(), Bytes::new());
+        protocol.heights = vec![Index(3), Index(7), Index(8)];
+        assert_eq!(protocol.committed(), Height(3));
+        assert_eq!(protocol.index_of(Height(2)), Some(Index(7)));
+        assert_eq!(protocol.index_of(Height(0)), None);
+        assert_eq!(protocol.index_of(Height(4)), None);
+        let at = |index| protocol.height_at(Index(index)).0;
+        assert_eq!([at(2), at(3), at(6), at(7), at(9)], [0, 1, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_worker_that_keeps_dying_is_given_up() {
+        let mut protocol = Protocol::new(0, "kv".into(), Bytes::new());
+        for _ in 0..RESTARTS_MAX {
+            protocol.ended(Millis(1));
+            assert!(matches!(protocol.worker, Worker::Absent { .. }));
+        }
+        protocol.ended(Millis(1));
+        assert_eq!(protocol.worker, Worker::GivenUp);
+    }
+}

@@ -1,0 +1,293 @@
+//! What validating nodes say to one another on the attested channel, and its framing.
+//!
+//! A frame is a 4-byte big-endian length (of what follows), one byte that names the message, and its
+//! body. Everything is hostile until the channel has named the node that speaks, and then as
+//! trustworthy as that node's code manifest entry.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use minicbor::{Decode, Encode};
+use types::limits::PEER_MESSAGE_BYTES_MAX;
+use types::{Digest, Epoch, NetworkId, NodeId};
+
+/// A message between two validating nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Joiner: who are you? Appraise yourself to me.
+    Hello(Hello),
+    /// Answer to `Hello`: evidence over the joiner's nonce, and a nonce for the joiner's.
+    Welcome(Welcome),
+    /// Joiner: let me in.
+    Join(Join),
+    /// Answer to `Join`: committed. Keys and the list of nodes come along.
+    Joined(Joined),
+    /// Not here: the leader is at this address.
+    Redirect { address: String },
+    /// Refused, with the reason; whether trying again later can help.
+    Refused { reason: String, retry: bool },
+    /// The consensus engine's own message.
+    Consensus(Bytes),
+    /// Units for the leader's worker: a `boundary::Inject`.
+    Units { protocol: u16, inject: Bytes },
+    /// Units that the leader refused: a `boundary::Refused`.
+    UnitsRefused { protocol: u16, refused: Bytes },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    #[n(0)]
+    pub network: NetworkId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub nonce: [u8; 32],
+}
+
+/// Who a node is: the tuple that its owner signed, and evidence of its code.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Credentials {
+    /// COSE_Sign1 over `governance::NodeTuple`.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub tuple: Vec<u8>,
+    /// Certificates of who signed the tuple, leaf first, DER.
+    #[n(1)]
+    pub owner_chain: Vec<minicbor::bytes::ByteVec>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub evidence: Vec<u8>,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub endorsements: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Welcome {
+    #[n(0)]
+    pub credentials: Credentials,
+    /// For the joiner's evidence.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub nonce: [u8; 32],
+    #[n(2)]
+    pub constitution: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Join {
+    #[n(0)]
+    pub credentials: Credentials,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Joined {
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub keys: Vec<SessionKey>,
+    /// Who may speak to the new node before it has read the ledger itself.
+    #[n(2)]
+    pub nodes: Vec<Known>,
+}
+
+/// A session key on its way over the attested channel. Its `Debug` shows only the epoch.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SessionKey {
+    #[n(0)]
+    pub epoch: Epoch,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SessionKey(of {:?})", self.epoch)
+    }
+}
+
+impl Drop for SessionKey {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.key);
+    }
+}
+
+/// An admitted node, as far as another needs to know to speak with it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Known {
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub address: String,
+    #[n(2)]
+    pub key: crypto::PublicKey,
+}
+
+/// The peer sent what is no message. The connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("message longer than {PEER_MESSAGE_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("message of an unknown kind or shape")]
+    Shape,
+}
+
+/// Longest message from a peer that is not in the VN list.
+pub const STRANGER_MESSAGE_BYTES_MAX: usize = 256 << 10;
+
+impl PeerMessage {
+    /// Appends the framed message to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put_u32(0);
+        match self {
+            Self::Hello(m) => put(out, 1, m),
+            Self::Welcome(m) => put(out, 2, m),
+            Self::Join(m) => put(out, 3, m),
+            Self::Joined(m) => put(out, 4, m),
+            Self::Redirect { address } => put(out, 5, address),
+            Self::Refused { reason, retry } => put(out, 6, (reason, retry)),
+            Self::Consensus(bytes) => raw(out, 7, None, bytes),
+            Self::Units { protocol, inject } => raw(out, 8, Some(*protocol), inject),
+            Self::UnitsRefused { protocol, refused } => raw(out, 9, Some(*protocol), refused),
+        }
+        let length = out.len() - start - 4;
+        assert!(
+            length <= PEER_MESSAGE_BYTES_MAX,
+            "whoever makes messages keeps their limits"
+        );
+        let length = u32::try_from(length).expect("the limit fits 32 bits");
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Cuts the next whole message off `buffer`; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn cut(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Self>, Broken> {
+        let Some(prefix) = buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*prefix) as usize; // u32 always fits usize here
+        if length > bytes_max {
+            return Err(Broken::TooLong);
+        }
+        if buffer.len() < 4 + length {
+            return Ok(None);
+        }
+        buffer.advance(4);
+        let mut frame = buffer.split_to(length).freeze();
+        if frame.is_empty() {
+            return Err(Broken::Shape);
+        }
+        let kind = frame.get_u8();
+        let protocol = |frame: &mut Bytes| {
+            if frame.len() < 2 {
+                Err(Broken::Shape)
+            } else {
+                Ok(frame.get_u16())
+            }
+        };
+        Ok(Some(match kind {
+            1 => Self::Hello(get(&frame)?),
+            2 => Self::Welcome(get(&frame)?),
+            3 => Self::Join(get(&frame)?),
+            4 => Self::Joined(get(&frame)?),
+            5 => Self::Redirect {
+                address: get(&frame)?,
+            },
+            6 => {
+                let (reason, retry) = get(&frame)?;
+                Self::Refused { reason, retry }
+            }
+            7 => Self::Consensus(frame),
+            8 => Self::Units {
+                protocol: protocol(&mut frame)?,
+                inject: frame,
+            },
+            9 => Self::UnitsRefused {
+                protocol: protocol(&mut frame)?,
+                refused: frame,
+            },
+            _ => return Err(Broken::Shape),
+        }))
+    }
+}
+
+fn put(out: &mut Vec<u8>, kind: u8, message: impl Encode<()>) {
+    out.push(kind);
+    minicbor::encode(message, out).expect("memory takes every byte");
+}
+
+fn raw(out: &mut Vec<u8>, kind: u8, protocol: Option<u16>, bytes: &[u8]) {
+    out.push(kind);
+    if let Some(protocol) = protocol {
+        out.put_u16(protocol);
+    }
+    out.extend_from_slice(bytes);
+}
+
+fn get<T: for<'b> Decode<'b, ()>>(frame: &[u8]) -> Result<T, Broken> {
+    let mut decoder = minicbor::Decoder::new(frame);
+    let value = decoder.decode().map_err(|_| Broken::Shape)?;
+    if decoder.position() == frame.len() {
+        Ok(value)
+    } else {
+        Err(Broken::Shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire_and_any_cut() {
+        let messages = [
+            PeerMessage::Hello(Hello {
+                network: NetworkId([1; 32]),
+                nonce: [2; 32],
+            }),
+            PeerMessage::Redirect {
+                address: "vn:1".into(),
+            },
+            PeerMessage::Refused {
+                reason: "why".into(),
+                retry: true,
+            },
+            PeerMessage::Consensus(Bytes::from_static(b"raft")),
+            PeerMessage::Units {
+                protocol: 3,
+                inject: Bytes::from_static(b"units"),
+            },
+        ];
+        let mut wire = Vec::new();
+        messages.iter().for_each(|m| m.encode(&mut wire));
+        for cut in 0..wire.len() {
+            let mut buffer = BytesMut::new();
+            let mut got = Vec::new();
+            for part in [&wire[..cut], &wire[cut..]] {
+                buffer.extend_from_slice(part);
+                while let Some(message) =
+                    PeerMessage::cut(&mut buffer, 1 << 20).expect("well-formed")
+                {
+                    got.push(message);
+                }
+            }
+            assert_eq!(got, messages);
+        }
+    }
+
+    #[test]
+    fn hostile_frames_are_refused() {
+        let mut long = BytesMut::from(&[0xff, 0xff, 0xff, 0xff, 7][..]);
+        assert_eq!(
+            PeerMessage::cut(&mut long, STRANGER_MESSAGE_BYTES_MAX),
+            Err(Broken::TooLong)
+        );
+        for frame in [
+            &[0u8, 0, 0, 0][..],
+            &[0, 0, 0, 1, 99],
+            &[0, 0, 0, 2, 8, 0],
+            &[0, 0, 0, 2, 1, 0x80],
+        ] {
+            assert_eq!(
+                PeerMessage::cut(&mut BytesMut::from(frame), 100),
+                Err(Broken::Shape),
+                "{frame:?}"
+            );
+        }
+    }
+}

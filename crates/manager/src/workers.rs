@@ -1,0 +1,697 @@
+//! The workers: started, greeted, fed with what is committed, told who leads. A worker's death stops
+//! neither consensus nor governance.
+
+use boundary::{
+    CallerIdentity, ForwardedUnit, Inject, ManagerToPlatform, ManagerToWorker, Message,
+    WorkerEnded, WorkerStarted, WorkerToManager, manager_to_platform, manager_to_worker,
+    worker_to_manager,
+};
+use bytes::Bytes;
+use consensus::Engine;
+use ledger::{Header, Kind};
+use types::{Height, Index, Millis, NodeId};
+
+use crate::Output;
+use crate::commits::READ_BYTES_MAX;
+use crate::node::{Node, Reading, log};
+use crate::protocols::Worker;
+use crate::sessions::Who;
+use crate::wire::PeerMessage;
+
+/// A linear read that a worker asked for.
+pub struct Linear {
+    worker: u64,
+    place: usize,
+    request: u64,
+    /// Known once consensus answered; the state at this entry is the one to wait for.
+    index: Option<Index>,
+}
+
+/// Most linear reads under way; a worker asks once for all its clients that wait.
+const LINEAR_MAX: usize = 4096;
+
+pub fn send_worker(
+    out: &mut Vec<Output>,
+    now: Millis,
+    worker: u64,
+    message: manager_to_worker::Message,
+) {
+    out.push(Output::Worker(
+        worker,
+        ManagerToWorker {
+            now: now.0,
+            message: Some(message),
+        },
+    ));
+}
+
+impl Node {
+    /// Starts the workers whose time has come.
+    pub fn start_workers(&mut self, out: &mut Vec<Output>) {
+        for protocol in &mut self.protocols {
+            if matches!(protocol.worker, Worker::Absent { at } if at <= self.now) {
+                protocol.worker = Worker::ExpectStarted;
+                let message = boundary::StartWorker {
+                    protocol: protocol.name.clone(),
+                };
+                out.push(Output::Platform(ManagerToPlatform {
+                    message: Some(manager_to_platform::Message::StartWorker(message)),
+                }));
+            }
+        }
+    }
+
+    pub fn worker_started(&mut self, started: &WorkerStarted, out: &mut Vec<Output>) {
+        let expects = |p: &crate::protocols::Protocol| {
+            p.name == started.protocol && p.worker == Worker::ExpectStarted
+        };
+        let Some(place) = self.protocols.iter().position(expects) else {
+            return out.push(Output::StopWorker(started.worker));
+        };
+        let image = format!("worker/{}", started.protocol);
+        let listed = self
+            .setup
+            .constitution
+            .code
+            .images
+            .iter()
+            .any(|i| i.name == image && i.measurement == started.measurement.as_ref());
+        if !listed {
+            log(
+                out,
+                1,
+                "platform",
+                &format!("the image of {image} is not in the code manifest: it gets nothing"),
+            );
+            self.protocols[place].worker = Worker::GivenUp;
+            return out.push(Output::StopWorker(started.worker));
+        }
+        self.workers.insert(started.worker, place);
+        self.protocols[place].worker = Worker::ExpectGenesis {
+            worker: started.worker,
+        };
+        self.greet_workers(out);
+    }
+
+    pub fn worker_ended(&mut self, ended: &WorkerEnded, out: &mut Vec<Output>) {
+        let Some(place) = self.workers.remove(&ended.worker) else {
+            // It did not come up.
+            for protocol in &mut self.protocols {
+                if protocol.worker == Worker::ExpectStarted {
+                    protocol.ended(self.now);
+                }
+            }
+            return log(
+                out,
+                1,
+                "platform",
+                &format!("a worker could not be started: {}", ended.reason),
+            );
+        };
+        let now = self.now;
+        let protocol = &mut self.protocols[place];
+        protocol.ended(now);
+        let text = match protocol.worker {
+            Worker::GivenUp => format!(
+                "the worker of {} died too often and stays down: {}",
+                protocol.name, ended.reason
+            ),
+            _ => format!(
+                "the worker of {} died and is started again: {}",
+                protocol.name, ended.reason
+            ),
+        };
+        log(out, 1, "worker", &text);
+        let orphans: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| matches!(session.who, Who::Application { place: at, .. } if at == place))
+            .map(|(connection, _)| connection)
+            .collect();
+        for connection in orphans {
+            self.drop_connection(connection, "its worker died", out);
+        }
+    }
+
+    /// Greets workers that wait for the network's secrets, if those are known.
+    pub fn greet_workers(&mut self, out: &mut Vec<Output>) {
+        let settings = &self.setup.constitution.settings;
+        for protocol in &mut self.protocols {
+            let Worker::ExpectGenesis { worker } = protocol.worker else {
+                continue;
+            };
+            let Some(key) = self.keyring.worker_key(&protocol.name) else {
+                return;
+            };
+            let hello = boundary::Hello {
+                network: Bytes::copy_from_slice(&self.setup.network.0),
+                protocol: protocol.name.clone(),
+                settings: protocol.settings.clone(),
+                worker_key: Bytes::copy_from_slice(&*key),
+                batch_units_max: u64::from(settings.batch_units_max),
+                batch_bytes_max: u64::from(settings.batch_bytes_max),
+                genesis_time: self.setup.constitution.genesis_time_ms.0,
+            };
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Hello(hello),
+            );
+            protocol.worker = Worker::ExpectReady { worker };
+        }
+    }
+
+    pub fn worker(&mut self, worker: u64, message: WorkerToManager, out: &mut Vec<Output>) {
+        use worker_to_manager::Message as M;
+        let Some(place) = self.workers.get(&worker).copied() else {
+            return;
+        };
+        let Some(message) = message.message else {
+            return;
+        };
+        match message {
+            M::Ready(ready) => self.worker_ready(worker, place, &ready, out),
+            M::Propose(propose) => self.propose(worker, &propose, out),
+            M::Applied(_) | M::Metrics(_) => {}
+            M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
+            M::Close(close) => self.stream_ended(place, &close, out),
+            M::Consumed(consumed) => self.consumed(place, &consumed, out),
+            M::Forward(forward) => self.forward(place, forward.units, out),
+            M::Refused(refused) => self.refuse_units(place, refused, out),
+            M::History(history) => self.history(worker, place, &history, out),
+            M::ReadIndex(read) => self.read_linear(worker, place, read.request, out),
+            M::Log(line) => {
+                // A worker sees application data; what it says is cut to a line.
+                let text: String = line
+                    .text
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(500)
+                    .collect();
+                let target = format!("worker/{}", self.protocols[place].name);
+                log(out, line.level.clamp(1, 5), &target, &text);
+            }
+        }
+    }
+
+    fn worker_ready(
+        &mut self,
+        worker: u64,
+        place: usize,
+        ready: &boundary::Ready,
+        out: &mut Vec<Output>,
+    ) {
+        let protocol = &mut self.protocols[place];
+        if protocol.worker != (Worker::ExpectReady { worker }) {
+            return;
+        }
+        if !ready.failure.is_empty() || ready.protocol != protocol.name {
+            log(
+                out,
+                1,
+                "worker",
+                &format!(
+                    "the worker of {} cannot work: {}",
+                    protocol.name, ready.failure
+                ),
+            );
+            protocol.worker = Worker::GivenUp;
+            return out.push(Output::StopWorker(worker));
+        }
+        protocol.worker = Worker::Feeding {
+            worker,
+            next: Height(ready.height).next(),
+            request: None,
+        };
+        self.feed(place, out);
+    }
+
+    /// A batch was committed of which a live worker has no copy: it gets this and what follows from
+    /// the ledger.
+    pub fn feed_from(&mut self, place: usize, height: Height, out: &mut Vec<Output>) {
+        if let Worker::Live { worker } = self.protocols[place].worker {
+            self.protocols[place].worker = Worker::Feeding {
+                worker,
+                next: height,
+                request: None,
+            };
+        }
+        self.feed(place, out);
+    }
+
+    /// Gives a worker that is behind the next committed batches, from memory or from the files.
+    pub fn feed(&mut self, place: usize, out: &mut Vec<Output>) {
+        let protocol = &self.protocols[place];
+        let (worker, next) = match protocol.worker {
+            Worker::Feeding {
+                worker,
+                next,
+                request: None,
+            } => (worker, next),
+            _ => return,
+        };
+        let Some(first) = protocol.index_of(next) else {
+            self.protocols[place].worker = Worker::Live { worker };
+            return self.lead_workers(out);
+        };
+        let last = Index((first.0 + 255).min(self.order.committed.0));
+        let request = self.read(Reading::Feed { place }, first, last, READ_BYTES_MAX, out);
+        self.protocols[place].worker = Worker::Feeding {
+            worker,
+            next,
+            request: Some(request),
+        };
+    }
+
+    pub fn fed(&mut self, place: usize, entries: &[(Header, Bytes)], out: &mut Vec<Output>) {
+        let Worker::Feeding {
+            worker,
+            mut next,
+            request: Some(_),
+        } = self.protocols[place].worker
+        else {
+            return;
+        };
+        for (header, bytes) in entries {
+            if header.kind
+                != (Kind::Application {
+                    protocol: self.protocols[place].place,
+                    height: next,
+                })
+            {
+                continue;
+            }
+            let Some(body) = self.open_body(header, bytes) else {
+                break;
+            };
+            let message = boundary::Apply {
+                height: next.0,
+                index: header.index.0,
+                term: header.term.0,
+                time: header.time.0,
+                body,
+            };
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Apply(message),
+            );
+            next = next.next();
+        }
+        self.protocols[place].worker = Worker::Feeding {
+            worker,
+            next,
+            request: None,
+        };
+        self.feed(place, out);
+    }
+
+    fn open_body(&self, header: &Header, bytes: &Bytes) -> Option<Bytes> {
+        let key = self.state.node(header.sealer)?.key;
+        self.keyring
+            .seals
+            .open(bytes, &key)
+            .ok()
+            .map(|opened| opened.private)
+    }
+
+    fn history(
+        &mut self,
+        worker: u64,
+        place: usize,
+        asked: &boundary::HistoryRequest,
+        out: &mut Vec<Output>,
+    ) {
+        match self.protocols[place].index_of(Height(asked.height)) {
+            Some(index) => {
+                let why = Reading::History {
+                    place,
+                    worker,
+                    request: asked.request,
+                    index,
+                };
+                self.read(why, index, index, READ_BYTES_MAX, out);
+            }
+            None => self.tell_history(place, worker, asked.request, None, out),
+        }
+    }
+
+    pub fn tell_history(
+        &mut self,
+        place: usize,
+        worker: u64,
+        request: u64,
+        entry: Option<&(Header, Bytes)>,
+        out: &mut Vec<Output>,
+    ) {
+        if self.protocols[place].running() != Some(worker) {
+            return;
+        }
+        let found = entry.and_then(|(header, bytes)| match header.kind {
+            Kind::Application { height, .. } => {
+                Some((header, height, self.open_body(header, bytes)?))
+            }
+            _ => None,
+        });
+        let message = match found {
+            Some((header, height, body)) => boundary::HistoryBatch {
+                request,
+                height: height.0,
+                index: header.index.0,
+                term: header.term.0,
+                time: header.time.0,
+                body,
+                absent: false,
+            },
+            None => boundary::HistoryBatch {
+                request,
+                absent: true,
+                ..Default::default()
+            },
+        };
+        send_worker(
+            out,
+            self.now,
+            worker,
+            manager_to_worker::Message::History(message),
+        );
+    }
+
+    /// Tells live workers to lead, once everything before this term is committed.
+    pub fn lead_workers(&mut self, out: &mut Vec<Output>) {
+        let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
+            return self.follow_workers(out);
+        };
+        let term = leading.term;
+        let version = self.state.version();
+        let in_flight_max =
+            u32::try_from(self.in_flight_max()).expect("it is a u32 of the constitution");
+        for protocol in &mut self.protocols {
+            let Some(worker) = protocol.live() else {
+                continue;
+            };
+            if protocol.leading == Some(term) || !protocol.in_flight.is_empty() {
+                continue;
+            }
+            let Some(seed) = self
+                .keyring
+                .entropy_seed(self.order.epoch, term, &protocol.name)
+            else {
+                continue;
+            };
+            protocol.leading = Some(term);
+            let lead = boundary::Lead {
+                term: term.0,
+                height: protocol.committed().0,
+                in_flight_max,
+                entropy_seed: Bytes::copy_from_slice(&*seed),
+                governance_version: version,
+            };
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Lead(lead),
+            );
+        }
+    }
+
+    pub fn follow_workers(&mut self, out: &mut Vec<Output>) {
+        let term = self.engine.as_ref().map(|e| e.last().0).unwrap_or_default();
+        let leader_known = self.leader().is_some();
+        for protocol in &mut self.protocols {
+            protocol.leading = None;
+            protocol.in_flight.clear();
+            if let Some(worker) = protocol.live() {
+                let follow = boundary::Follow {
+                    term: term.0,
+                    leader_known,
+                };
+                send_worker(
+                    out,
+                    self.now,
+                    worker,
+                    manager_to_worker::Message::Follow(follow),
+                );
+            }
+        }
+    }
+
+    /// The constitution changed: what workers proposed under the old version and is not in the
+    /// ledger yet is refused, and they are told the new one.
+    pub fn refence_workers(&mut self, out: &mut Vec<Output>) {
+        let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
+            return;
+        };
+        let term = leading.term;
+        let version = self.state.version();
+        for protocol in &mut self.protocols {
+            let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) else {
+                continue;
+            };
+            let Some(seed) = self
+                .keyring
+                .entropy_seed(self.order.epoch, term, &protocol.name)
+            else {
+                continue;
+            };
+            let lead = boundary::Lead {
+                term: term.0,
+                height: protocol.next().previous().0,
+                in_flight_max: self.setup.constitution.settings.batches_in_flight_max,
+                entropy_seed: Bytes::copy_from_slice(&*seed),
+                governance_version: version,
+            };
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Lead(lead),
+            );
+        }
+    }
+
+    /// Workers have no clock; a leader's batches take their time from this.
+    pub fn tell_time(&mut self, out: &mut Vec<Output>) {
+        for protocol in &self.protocols {
+            if let Some(worker) = protocol.running() {
+                send_worker(
+                    out,
+                    self.now,
+                    worker,
+                    manager_to_worker::Message::Time(boundary::Time {}),
+                );
+            }
+        }
+    }
+
+    /// Units that clients of this node sent: to the leader, each with its caller.
+    fn forward(&mut self, place: usize, units: Vec<ForwardedUnit>, out: &mut Vec<Output>) {
+        let Some(leader) = self.leader() else { return };
+        let units: Vec<ForwardedUnit> = units
+            .into_iter()
+            .filter_map(|mut unit| {
+                unit.caller = Some(self.caller_of(place, unit.stream)?);
+                unit.stream = 0;
+                Some(unit)
+            })
+            .collect();
+        if units.is_empty() {
+            return;
+        }
+        let inject = Inject {
+            origin: self.id.0,
+            units,
+        };
+        if leader == self.id {
+            self.inject(place, inject, out);
+        } else {
+            let protocol = self.protocols[place].place;
+            let inject = Bytes::from(inject.encode_to_vec());
+            self.send_peer(leader, &PeerMessage::Units { protocol, inject }, out);
+        }
+    }
+
+    fn inject(&mut self, place: usize, inject: Inject, out: &mut Vec<Output>) {
+        let protocol = &self.protocols[place];
+        if let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) {
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Inject(inject),
+            );
+        }
+    }
+
+    /// Units of another node's clients. That node's manager put the callers in.
+    pub fn units_arrived(
+        &mut self,
+        from: NodeId,
+        protocol: u16,
+        inject: &Bytes,
+        out: &mut Vec<Output>,
+    ) {
+        let place = usize::from(protocol);
+        match Inject::decode(inject.clone()) {
+            Ok(mut inject) if place < self.protocols.len() => {
+                inject.origin = from.0;
+                self.inject(place, inject, out);
+            }
+            _ => log(
+                out,
+                1,
+                "peers",
+                &format!("node {from} forwarded what are no units"),
+            ),
+        }
+    }
+
+    /// The leader's worker refused units: tell the node that they came from.
+    fn refuse_units(&mut self, place: usize, refused: boundary::Refused, out: &mut Vec<Output>) {
+        let origin = NodeId(refused.origin);
+        if origin == self.id || origin == NodeId(0) {
+            if let Some(worker) = self.protocols[place].live() {
+                send_worker(
+                    out,
+                    self.now,
+                    worker,
+                    manager_to_worker::Message::Refused(refused),
+                );
+            }
+        } else if self
+            .state
+            .node(origin)
+            .is_some_and(governance::Node::is_served)
+        {
+            let protocol = self.protocols[place].place;
+            let refused = Bytes::from(refused.encode_to_vec());
+            self.send_peer(
+                origin,
+                &PeerMessage::UnitsRefused { protocol, refused },
+                out,
+            );
+        }
+    }
+
+    pub fn units_refused(&mut self, protocol: u16, refused: Bytes, out: &mut Vec<Output>) {
+        let Some(worker) = self
+            .protocols
+            .get(usize::from(protocol))
+            .and_then(crate::protocols::Protocol::live)
+        else {
+            return;
+        };
+        if let Ok(refused) = boundary::Refused::decode(refused) {
+            send_worker(
+                out,
+                self.now,
+                worker,
+                manager_to_worker::Message::Refused(refused),
+            );
+        }
+    }
+
+    fn read_linear(&mut self, worker: u64, place: usize, asked: u64, out: &mut Vec<Output>) {
+        if self.linear.len() >= LINEAR_MAX {
+            return answer_linear(
+                out,
+                self.now,
+                worker,
+                asked,
+                Err("too many linear reads are under way"),
+            );
+        }
+        let request = self.request();
+        self.linear.insert(
+            request,
+            Linear {
+                worker,
+                place,
+                request: asked,
+                index: None,
+            },
+        );
+        if self
+            .with_engine(|engine, effects| engine.read_index(request, effects))
+            .is_none()
+        {
+            self.read_refused(request, out);
+        }
+    }
+
+    pub fn read_ready(&mut self, request: u64, index: Index, out: &mut Vec<Output>) {
+        if let Some(linear) = self.linear.get_mut(&request) {
+            linear.index = Some(index);
+            self.linear_reads(out);
+        }
+    }
+
+    pub fn read_refused(&mut self, request: u64, out: &mut Vec<Output>) {
+        if let Some(linear) = self.linear.remove(&request) {
+            answer_linear(
+                out,
+                self.now,
+                linear.worker,
+                linear.request,
+                Err("there is no leader to confirm the read: ask again"),
+            );
+        }
+    }
+
+    /// Answers the linear reads whose state has been applied.
+    pub fn linear_reads(&mut self, out: &mut Vec<Output>) {
+        let committed = self.order.committed;
+        let ready: Vec<u64> = self
+            .linear
+            .iter()
+            .filter(|(_, l)| l.index.is_some_and(|i| i <= committed))
+            .map(|(request, _)| *request)
+            .collect();
+        for request in ready {
+            let linear = self.linear.remove(&request).expect("found above");
+            let index = linear.index.expect("found above");
+            let height = self.protocols[linear.place].height_at(index);
+            answer_linear(out, self.now, linear.worker, linear.request, Ok(height));
+        }
+    }
+
+    /// The caller behind a stream, as the channel authenticated it.
+    fn caller_of(&mut self, place: usize, stream: u64) -> Option<CallerIdentity> {
+        match &self.sessions.get(stream)?.who {
+            Who::Application {
+                place: at, caller, ..
+            } if *at == place => Some(caller.clone()),
+            _ => None,
+        }
+    }
+}
+
+fn answer_linear(
+    out: &mut Vec<Output>,
+    now: Millis,
+    worker: u64,
+    request: u64,
+    answer: Result<Height, &str>,
+) {
+    let reply = match answer {
+        Ok(height) => boundary::ReadIndexReply {
+            request,
+            height: height.0,
+            failure: String::new(),
+        },
+        Err(failure) => boundary::ReadIndexReply {
+            request,
+            height: 0,
+            failure: failure.into(),
+        },
+    };
+    send_worker(
+        out,
+        now,
+        worker,
+        manager_to_worker::Message::ReadIndex(reply),
+    );
+}
