@@ -41,9 +41,10 @@ impl Node {
         let Some(session) = self.sessions.get(connection) else {
             return;
         };
-        let Who::Administrator { http, .. } = &mut session.who else {
+        let Who::Administrator { http, caller } = &mut session.who else {
             return;
         };
+        let caller = caller.clone();
         http.server.receive(plain);
         let mut requests = Vec::new();
         let mut refusal = None;
