@@ -261,4 +261,10 @@ impl Raft {
             self.campaign(true, out);
         }
     }
+
+    pub(crate) fn campaign_against_leader(&mut self, out: &mut Vec<Effect>) {
+        if matches!(self.state, State::Follower { leader: Some(_) }) && self.may_campaign() {
+            self.campaign(true, out);
+        }
+    }
 }

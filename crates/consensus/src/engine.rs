@@ -139,6 +139,10 @@ pub trait Engine {
     /// [`NotLeader`], also when a hand-over is already under way.
     fn transfer(&mut self, to: NodeId, out: &mut Vec<Effect>) -> Result<(), NotLeader>;
 
+    /// Campaigns at once although others hear the leader: the driver found the leader unfit, such
+    /// as one whose ledger time lags (DESIGN section 4). Does nothing but on a voter that follows.
+    fn depose(&mut self, out: &mut Vec<Effect>);
+
     /// Whether an entry with this configuration may be proposed now: this node leads, its term is
     /// open, the change before is committed, and the step is one of those that are safe. See
     /// [`Configuration::change`] and [`Configuration::leave`], which make such steps.

@@ -7,6 +7,15 @@
 //! [`Raft`] is the engine there is. "Thesis" in comments is Diego Ongaro, "Consensus: Bridging
 //! Theory and Practice", Stanford 2014. It differs in one point: term and vote are never stored,
 //! because a node that restarts is another node (DESIGN section 6).
+//!
+//! Why our own: `openraft` (0.9) is asynchronous and takes time, timers and randomness from a
+//! runtime; `raft` (TiKV's, 0.7) draws its election timeouts from `rand::thread_rng()`, encodes by a
+//! protobuf library, and resumes a stored vote. Here an engine is a value: in an enclave without a
+//! clock, and in a simulation that one seed replays.
+//!
+//! What the engine leaves to its driver: to propose the entry that opens a term when told to, and,
+//! whenever [`Engine::configuration`] is joint and [`Engine::may_change`] allows it, the entry made
+//! by [`Configuration::leave`], also when the one that began the change was another node's.
 
 mod engine;
 

@@ -72,7 +72,9 @@ pub struct Raft {
 impl Raft {
     /// A node at its start. `configuration` is in force until an entry of the log brings another:
     /// genesis starts as the only voter; one that joins starts with an empty configuration, votes
-    /// and accepts entries when asked, and does not campaign until an entry makes it a voter.
+    /// and accepts entries when asked, and does not campaign until an entry makes it a voter. Where a
+    /// network restarts (DESIGN section 6), the entry that says so is the last one pushed, and its
+    /// configuration names the new incarnations.
     pub fn new(
         id: NodeId,
         timing: Timing,
@@ -336,6 +338,11 @@ impl Engine for Raft {
 
     fn transfer(&mut self, to: NodeId, out: &mut Vec<Effect>) -> Result<(), NotLeader> {
         self.begin_transfer(to, out)
+    }
+
+    fn depose(&mut self, out: &mut Vec<Effect>) {
+        self.campaign_against_leader(out);
+        self.announce(out);
     }
 
     fn may_change(&self, to: &Configuration) -> bool {

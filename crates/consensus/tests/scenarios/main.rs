@@ -13,6 +13,7 @@
 //! | `leave 1` | proposes the configuration that ends a joint one |
 //! | `read 2` | asks for a linearizable read |
 //! | `transfer 1 2` | 1 hands leadership to 2 |
+//! | `depose 2` | 2 campaigns against the leader |
 //! | `cut 1`, `heal` | nothing passes from and to it; everything passes |
 //! | `pass 400` | time for everyone |
 
@@ -295,6 +296,86 @@ fn reads_are_answered_by_a_quorum_and_forwarded_by_followers() {
             pass 320
               1 has no leader
               3 refuses read 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_leader_that_a_voter_finds_unfit_is_replaced_at_once() {
+    check(
+        "voters 1 2 3 | leader 1 | depose 2 | propose 2 x",
+        expect![[r#"
+            voters 1 2 3
+            leader 1
+            depose 2
+              1 has no leader
+              3 has no leader
+              2 is elected in term 2
+              1 follows 2 in term 2
+              3 follows 2 in term 2
+              2 commits 2
+              2 leads term 2
+              1 commits 2
+              3 commits 2
+            propose 2 x
+              2 commits 3
+              1 commits 3
+              3 commits 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_joint_configuration_is_left_by_whoever_leads_next() {
+    // 1 was away when it was voted out. It asks for votes in vain; nobody is disturbed.
+    check(
+        "voters 1 2 3 | leader 1 | join 4 | change 1 1,2,3 4 | change 1 2,3,4 - | cut 1 | pass 1000 | leave 2 | heal | pass 1000",
+        expect![[r#"
+            voters 1 2 3
+            leader 1
+            join 4
+            change 1 1,2,3 4
+              1 is in [1,2,3 learners 4]
+              2 is in [1,2,3 learners 4]
+              3 is in [1,2,3 learners 4]
+              4 follows 1 in term 1
+              1 commits 2
+              2 commits 2
+              3 commits 2
+              4 is in [1,2,3 learners 4]
+              4 commits 2
+            change 1 2,3,4 -
+              1 is in [1,2,3 -> 2,3,4]
+              2 is in [1,2,3 -> 2,3,4]
+              3 is in [1,2,3 -> 2,3,4]
+              4 is in [1,2,3 -> 2,3,4]
+              1 commits 3
+              2 commits 3
+              3 commits 3
+              4 commits 3
+            cut 1
+            pass 1000
+              1 has no leader
+              2 has no leader
+              3 has no leader
+              4 has no leader
+              2 is elected in term 2
+              3 follows 2 in term 2
+              4 follows 2 in term 2
+              2 commits 4
+              2 leads term 2
+              3 commits 4
+              4 commits 4
+            leave 2
+              2 is in [2,3,4]
+              3 is in [2,3,4]
+              4 is in [2,3,4]
+              2 commits 5
+              3 commits 5
+              4 commits 5
+            heal
+            pass 1000
+              1 has no leader
         "#]],
     );
 }

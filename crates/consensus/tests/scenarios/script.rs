@@ -105,6 +105,7 @@ impl Script {
                     raft.transfer(node(to), out).expect("it leads")
                 });
             }
+            ["depose", id] => self.call(node(id), |raft, out| raft.depose(out)),
             ["cut", id] => {
                 self.cut.insert(node(id));
             }
