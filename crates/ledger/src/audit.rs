@@ -44,7 +44,8 @@ pub struct Auditor<F> {
     network: Option<NetworkId>,
     nodes: BTreeMap<NodeId, PublicKey>,
     verdict: Verdict,
-    closed: bool,
+    /// An open chunk was seen.
+    open: bool,
     /// The entry before, None at the start and where it could not be read.
     last: Option<Taken>,
     /// The next index.
@@ -73,7 +74,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             network: None,
             nodes: BTreeMap::new(),
             verdict: Verdict::default(),
-            closed: false,
+            open: false,
             last: None,
             next: None,
             stray: None,
@@ -117,10 +118,11 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         };
         let here = self.next.unwrap_or(Index(1));
         let name = chunk::Name::parse(&file);
-        if self.closed {
+        let closed = name.is_some_and(|name| name.last.is_some());
+        if self.open && closed {
             self.problem(&place(0, here), Fault::AfterOpen);
         }
-        self.closed = name.is_some_and(|name| name.last.is_none());
+        self.open |= !closed;
         let reader = match chunk::Reader::new(bytes) {
             Ok(reader) => reader,
             Err(bad) => return self.problem(&place(bad.offset, here), Fault::Framing(bad.reason)),

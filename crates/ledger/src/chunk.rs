@@ -1,8 +1,8 @@
 //! Chunk files: how entries lie on the host's disk.
 //!
-//! A file is `<first>-<last>` when closed and `<first>-open` while it grows. It begins with
-//! "COCOLDG1" and the first index (u64, big-endian); each entry follows as its length (u32,
-//! big-endian) and its bytes. The host writes and cuts these files without understanding an entry;
+//! A file is `<first>-<last>` when closed and `<first>-open` before, indices with twenty digits, so
+//! that names sort as entries do. It begins with "COCOLDG1" and the first index (u64, big-endian);
+//! each entry follows as its length (u32, big-endian) and its bytes. The host writes and cuts these files without understanding an entry;
 //! this is the reader for everybody who does.
 
 use core::fmt;
@@ -18,7 +18,8 @@ pub const MAGIC: &[u8; 8] = b"COCOLDG1";
 /// Length of the beginning of a chunk file: magic and first index.
 pub const BEGIN_BYTES: usize = 16;
 
-/// A chunk is closed at the first entry boundary at or beyond this: large enough that a year of
+/// A chunk ends with the entry that brings it to this size, so every VN cuts at the same place, and
+/// is closed once that entry is committed. Large enough that a year of
 /// entries is some thousand files, small enough to copy or fetch again in a moment.
 pub const CLOSE_BYTES: u64 = 8 << 20;
 
@@ -49,8 +50,8 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.last {
-            Some(last) => write!(f, "{}-{last}", self.first),
-            None => write!(f, "{}-open", self.first),
+            Some(last) => write!(f, "{:020}-{last:020}", self.first.0, last = last.0),
+            None => write!(f, "{:020}-open", self.first.0),
         }
     }
 }
@@ -178,11 +179,12 @@ mod tests {
 
     #[test]
     fn a_chunk_has_one_name() {
-        for name in ["1-open", "1-1", "10-18446744073709551615"] {
-            assert_eq!(
-                Name::parse(name).map(|n| n.to_string()).as_deref(),
-                Some(name)
-            );
+        for name in [
+            "00000000000000000001-open",
+            "00000000000000000001-00000000000000000001",
+            "00000000000000000010-18446744073709551615",
+        ] {
+            assert_eq!(Name::parse(name).expect("a name").to_string(), name);
         }
         for text in [
             "", "1", "0-open", "2-1", "01-2", "+1-2", "1-2-3", "1-open~", "open-1", "-", "1-",

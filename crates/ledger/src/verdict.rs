@@ -43,7 +43,7 @@ impl fmt::Display for Problem {
 pub enum Fault {
     #[error("the file's name is not that of a chunk with these entries")]
     Name,
-    #[error("an open chunk comes last, and this file comes after one")]
+    #[error("a closed chunk does not come after an open one")]
     AfterOpen,
     #[error(transparent)]
     Framing(Reason),

@@ -50,11 +50,14 @@ fn audit<'a>(files: impl IntoIterator<Item = (&'a str, Bytes)>, keys: bool) -> V
     auditor.finish()
 }
 
+const FIRST: &str = "00000000000000000001-00000000000000000007";
+const SECOND: &str = "00000000000000000008-open";
+
 /// Two files, of which the second is open.
 fn files(entries: &[Bytes]) -> [(&'static str, Bytes); 2] {
     [
-        ("1-7", file(Index(1), &entries[..7])),
-        ("8-open", file(Index(8), &entries[7..])),
+        (FIRST, file(Index(1), &entries[..7])),
+        (SECOND, file(Index(8), &entries[7..])),
     ]
 }
 
@@ -109,7 +112,7 @@ fn what_cannot_be_checked_is_said() {
         node: NodeId(1),
         key: *key.public(),
     });
-    auditor.chunk("8-open", file(Index(8), &entries[7..19]));
+    auditor.chunk(SECOND, file(Index(8), &entries[7..19]));
     expect![[r#"
         Verdict {
             entries: 12,
@@ -134,8 +137,8 @@ fn swapped_dropped_and_doubled_entries_are_named() {
     check(
         &entries,
         expect![[r#"
-            1-7 at byte 731 (entry 5): entry 4 belongs here
-            1-7 at byte 1472 (entry 6): entry 5 belongs here
+            00000000000000000001-00000000000000000007 at byte 731 (entry 5): entry 4 belongs here
+            00000000000000000001-00000000000000000007 at byte 1472 (entry 6): entry 5 belongs here
         "#]],
     );
     let mut entries = ledger(1);
@@ -143,8 +146,8 @@ fn swapped_dropped_and_doubled_entries_are_named() {
     check(
         &entries,
         expect![[r#"
-            8-open at byte 2177 (entry 16): entry 13 belongs here
-            8-open at byte 5459 (entry 13): entry 16 belongs here
+            00000000000000000008-open at byte 2177 (entry 16): entry 13 belongs here
+            00000000000000000008-open at byte 5459 (entry 13): entry 16 belongs here
         "#]],
     );
     let mut entries = ledger(1);
@@ -152,7 +155,7 @@ fn swapped_dropped_and_doubled_entries_are_named() {
     check(
         &entries,
         expect![[r#"
-            8-open at byte 1275 (entry 13): entry 12 belongs here
+            00000000000000000008-open at byte 1275 (entry 13): entry 12 belongs here
         "#]],
     );
     let mut entries = ledger(1);
@@ -160,15 +163,15 @@ fn swapped_dropped_and_doubled_entries_are_named() {
     check(
         &entries,
         expect![[r#"
-        8-open at byte 540 (entry 13): entry 10 belongs here
-    "#]],
+            00000000000000000008-open at byte 540 (entry 13): entry 10 belongs here
+        "#]],
     );
     let mut entries = ledger(1);
     entries.insert(10, entries[9].clone());
     check(
         &entries,
         expect![[r#"
-            8-open at byte 1151 (entry 10): entry 11 belongs here
+            00000000000000000008-open at byte 1151 (entry 10): entry 11 belongs here
         "#]],
     );
     let mut entries = ledger(1);
@@ -176,7 +179,7 @@ fn swapped_dropped_and_doubled_entries_are_named() {
     check(
         &entries,
         expect![[r#"
-            8-open at byte 5267 (entry 3): entry 16 belongs here
+            00000000000000000008-open at byte 5267 (entry 3): entry 16 belongs here
         "#]],
     );
 }
@@ -204,8 +207,8 @@ fn a_tail_signed_by_another_key_is_refused() {
     check(
         &entries,
         expect![[r#"
-            8-open at byte 540 (entry 10): the chain breaks here: this entry was changed since the next one named its digest
-            8-open at byte 10283 (entry 20): not the body of a signature entry: the protected header is not that of this key
+            00000000000000000008-open at byte 540 (entry 10): the chain breaks here: this entry was changed since the next one named its digest
+            00000000000000000008-open at byte 10283 (entry 20): not the body of a signature entry: the protected header is not that of this key
         "#]],
     );
 }
@@ -220,37 +223,56 @@ fn files_out_of_place_are_named() {
         expect.assert_eq(&lines);
     };
     show(
-        vec![("1-8", first.1.clone()), second.clone()],
+        vec![
+            ("00000000000000000001-00000000000000000008", first.1.clone()),
+            second.clone(),
+        ],
         expect![[r#"
-            1-8 at byte 0 (entry 7): the file's name is not that of a chunk with these entries
+            00000000000000000001-00000000000000000008 at byte 0 (entry 7): the file's name is not that of a chunk with these entries
         "#]],
     );
     show(
-        vec![("1-open", first.1.clone()), second.clone()],
+        vec![
+            ("00000000000000000001-open", first.1.clone()),
+            (
+                "00000000000000000008-00000000000000000020",
+                second.1.clone(),
+            ),
+        ],
         expect![[r#"
-            8-open at byte 0 (entry 8): an open chunk comes last, and this file comes after one
+            00000000000000000008-00000000000000000020 at byte 0 (entry 8): a closed chunk does not come after an open one
         "#]],
     );
     show(
-        vec![first.clone(), ("9-open", second.1.clone())],
-        expect![[r#"
-            9-open at byte 0 (entry 8): the file's name is not that of a chunk with these entries
-        "#]],
-    );
-    let third = ("13-open", file(Index(13), &entries[12..]));
-    show(
-        vec![first.clone(), third],
-        expect![[r#"
-        13-open at byte 16 (entry 13): entry 8 belongs here
-    "#]],
+        vec![
+            ("00000000000000000001-open", first.1.clone()),
+            second.clone(),
+        ],
+        expect![[""]],
     );
     show(
         vec![
             first.clone(),
-            ("8-open", Bytes::from_static(b"COCOLDG2........")),
+            ("00000000000000000009-open", second.1.clone()),
         ],
         expect![[r#"
-            8-open at byte 0 (entry 8): does not begin as a chunk file
+            00000000000000000009-open at byte 0 (entry 8): the file's name is not that of a chunk with these entries
+        "#]],
+    );
+    let third = ("00000000000000000013-open", file(Index(13), &entries[12..]));
+    show(
+        vec![first.clone(), third],
+        expect![[r#"
+            00000000000000000013-open at byte 16 (entry 13): entry 8 belongs here
+        "#]],
+    );
+    show(
+        vec![
+            first.clone(),
+            (SECOND, Bytes::from_static(b"COCOLDG2........")),
+        ],
+        expect![[r#"
+            00000000000000000008-open at byte 0 (entry 8): does not begin as a chunk file
         "#]],
     );
 }
@@ -288,7 +310,10 @@ fn leaves_that_are_not_of_the_claims_are_found_with_keys() {
     writer.batch(2);
     let sealed = other.batch(2);
     writer.entries[1] = sealed.bytes;
-    let verdict = audit([("1-open", file(Index(1), &writer.entries))], true);
+    let verdict = audit(
+        [("00000000000000000001-open", file(Index(1), &writer.entries))],
+        true,
+    );
     assert_eq!(verdict.problems.len(), 1);
     assert!(matches!(verdict.problems[0].what, Fault::Entry(_)));
 }
