@@ -1,0 +1,432 @@
+//! HTTP: requests become exchanges, which are polled until they have their answer.
+
+use std::collections::BTreeMap;
+
+use adapter::{
+    Access, Action, Batch, Caller, Context, Exchange, Fate, Front, Kind, Lost, Progress, Push,
+    Reject, Request, Response, StreamId, View,
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use types::{Height, UnitId};
+
+use crate::command::{Command, IdOrigin, Op, Submission, Version};
+use crate::machine::{KeyValue, another_request};
+use crate::route::{self, Consistency, Route};
+use crate::state::{self, VALUES};
+
+/// Bytes of keys and values after which a listing ends early.
+const LISTING_BYTES_MAX: usize = 4 << 20;
+
+/// The protocol's HTTP surface. A message on a WebSocket is the body of a `POST /batch`.
+#[derive(Default)]
+pub(crate) struct HttpFront {
+    /// Requests of each connection that came without an id.
+    unnamed: BTreeMap<StreamId, u64>,
+}
+
+impl Front for HttpFront {
+    fn request(
+        &mut self,
+        stream: StreamId,
+        caller: &Caller,
+        request: Request,
+    ) -> Box<dyn Exchange> {
+        match route::route(&request) {
+            Err((status, reject)) => Box::new(Answered(Some(error(status, &reject)))),
+            Ok(Route::Read { key, consistency }) => Box::new(Query {
+                caller: caller.clone(),
+                what: What::Read { key },
+                consistency,
+            }),
+            Ok(Route::List {
+                prefix,
+                after,
+                limit,
+                consistency,
+            }) => {
+                let what = What::List {
+                    prefix,
+                    after,
+                    limit,
+                };
+                Box::new(Query {
+                    caller: caller.clone(),
+                    what,
+                    consistency,
+                })
+            }
+            Ok(Route::Write {
+                request_id,
+                commands,
+            }) => self.write(stream, caller, request_id, commands),
+        }
+    }
+
+    fn message(&mut self, stream: StreamId, caller: &Caller, message: Bytes) -> Box<dyn Exchange> {
+        match route::batch(&message) {
+            Err((status, reject)) => Box::new(Answered(Some(error(status, &reject)))),
+            Ok(commands) => self.write(stream, caller, None, commands),
+        }
+    }
+
+    fn closed(&mut self, stream: StreamId) {
+        self.unnamed.remove(&stream);
+    }
+
+    fn committed(&mut self, _view: &dyn View, _batch: &Batch, _push: &mut Vec<Push>) {}
+}
+
+impl HttpFront {
+    fn write(
+        &mut self,
+        stream: StreamId,
+        caller: &Caller,
+        request_id: Option<Bytes>,
+        commands: Vec<Command>,
+    ) -> Box<dyn Exchange> {
+        let unnamed = self.unnamed.entry(stream).or_default();
+        *unnamed += 1;
+        let id = match request_id {
+            Some(id) => WriteId::Client(id),
+            None => WriteId::Made {
+                stream,
+                count: *unnamed,
+            },
+        };
+        Box::new(Write {
+            caller: caller.clone(),
+            step: Step::Submit { id, commands },
+        })
+    }
+}
+
+/// An answer that was known at once.
+struct Answered(Option<Response>);
+
+impl Exchange for Answered {
+    fn poll(&mut self, _context: &mut dyn Context) -> Progress {
+        Progress::Ready(
+            self.0
+                .take()
+                .expect("an exchange that is ready is not polled again"),
+        )
+    }
+}
+
+/// A read.
+struct Query {
+    caller: Caller,
+    what: What,
+    consistency: Consistency,
+}
+
+enum What {
+    Read {
+        key: Bytes,
+    },
+    List {
+        prefix: Bytes,
+        after: Option<Bytes>,
+        limit: usize,
+    },
+}
+
+impl Exchange for Query {
+    fn poll(&mut self, context: &mut dyn Context) -> Progress {
+        if self.consistency == Consistency::Linear && !context.linear() {
+            return Progress::Pending;
+        }
+        Progress::Ready(self.answer(context.view()).unwrap_or_else(|Lost| {
+            error(
+                503,
+                &Reject::new(Kind::Fault, "this node is being stopped: use another"),
+            )
+        }))
+    }
+}
+
+impl Query {
+    fn answer(&self, view: &dyn View) -> Result<Response, Lost> {
+        use adapter::Machine as _;
+        if KeyValue.authorize(view, &self.caller, Action::Query { method: "GET" })? != Access::Allow
+        {
+            return Ok(error(
+                403,
+                &Reject::new(Kind::Unauthorized, "you may not read this"),
+            ));
+        }
+        match &self.what {
+            What::Read { key } => read(view, key),
+            What::List {
+                prefix,
+                after,
+                limit,
+            } => list(view, prefix, after.as_ref(), *limit),
+        }
+    }
+}
+
+fn read(view: &dyn View, key: &[u8]) -> Result<Response, Lost> {
+    let Some(record) = state::record(view, key)? else {
+        return Ok(error(
+            404,
+            &Reject::new(Kind::Invalid, "the key does not exist"),
+        ));
+    };
+    Ok(Response {
+        status: 200,
+        headers: vec![
+            ("content-type", "application/octet-stream".into()),
+            ("etag", format!("\"{}\"", hex::encode(record.version.0))),
+            ("coco-written-by", record.writer.to_string()),
+            ("coco-written-at", record.height.to_string()),
+            ("coco-height", view.height().to_string()),
+        ],
+        body: record.value,
+    })
+}
+
+fn list(
+    view: &dyn View,
+    prefix: &[u8],
+    after: Option<&Bytes>,
+    limit: usize,
+) -> Result<Response, Lost> {
+    let mut entries: Vec<Value> = Vec::new();
+    let mut bytes = 0;
+    let mut last = String::new();
+    let mut more = false;
+    let visit = &mut |key: &[u8], record: &Bytes| {
+        more = entries.len() == limit || bytes >= LISTING_BYTES_MAX;
+        if more {
+            return false;
+        }
+        let record = state::Record::decode(record).expect("only `Record::encode` writes here");
+        bytes += key.len() + record.value.len();
+        last = String::from_utf8_lossy(key).into_owned(); // keys are text
+        let mut entry = json!({
+            "key": last,
+            "version": hex::encode(record.version.0),
+            "written_by": record.writer,
+            "written_at": record.height,
+        });
+        match core::str::from_utf8(&record.value) {
+            Ok(text) => entry["value"] = text.into(),
+            Err(_) => entry["value_hex"] = hex::encode(&record.value).into(),
+        }
+        entries.push(entry);
+        true
+    };
+    match after {
+        Some(after) => view.scan_after(VALUES, prefix, after, visit)?,
+        None => view.scan(VALUES, prefix, visit)?,
+    }
+    let mut answer = json!({ "height": view.height(), "entries": entries });
+    if more {
+        answer["next"] = last.into();
+    }
+    Ok(Response::json(200, answer.to_string()))
+}
+
+/// A write: submitted, then waited for.
+struct Write {
+    caller: Caller,
+    step: Step,
+}
+
+enum Step {
+    Submit {
+        id: WriteId,
+        commands: Vec<Command>,
+    },
+    /// Done before; the batch that did it is being fetched.
+    Before {
+        height: Height,
+        receipt: Bytes,
+        unit: UnitId,
+        commands: Vec<Command>,
+    },
+    ExpectFate {
+        unit: UnitId,
+        commands: Vec<Command>,
+    },
+}
+
+enum WriteId {
+    Client(Bytes),
+    /// The client did not name its request. Two of them are told apart by when and where they came;
+    /// two that are equal even so are equal in what they do.
+    Made {
+        stream: StreamId,
+        count: u64,
+    },
+}
+
+impl Exchange for Write {
+    fn poll(&mut self, context: &mut dyn Context) -> Progress {
+        loop {
+            match &mut self.step {
+                Step::Submit { id, commands } => {
+                    match submit(context, &self.caller, id, core::mem::take(commands)) {
+                        Ok(step) => self.step = step,
+                        Err(reject) => return Progress::Ready(error(status(reject.kind), &reject)),
+                    }
+                }
+                Step::Before {
+                    height,
+                    receipt,
+                    unit,
+                    commands,
+                } => {
+                    let Ok(batch) = context.batch(*height) else {
+                        return Progress::Pending;
+                    };
+                    return Progress::Ready(written(
+                        *height,
+                        batch.as_deref(),
+                        *unit,
+                        commands,
+                        receipt,
+                    ));
+                }
+                Step::ExpectFate { unit, commands } => match context.fate(unit) {
+                    Fate::Pending => return Progress::Pending,
+                    Fate::Rejected(reject) => {
+                        return Progress::Ready(error(status(reject.kind), &reject));
+                    }
+                    Fate::Unknown | Fate::Absent => return Progress::Ready(unknown(*unit)),
+                    Fate::Committed { height, position } => {
+                        let Ok(batch) = context.batch(height) else {
+                            return Progress::Pending;
+                        };
+                        let at = batch
+                            .as_ref()
+                            .and_then(|batch| batch.units.get(position as usize)); // widening
+                        let receipt = at.map(|(_, receipt)| receipt.clone()).unwrap_or_default();
+                        return Progress::Ready(written(
+                            height,
+                            batch.as_deref(),
+                            *unit,
+                            commands,
+                            &receipt,
+                        ));
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn submit(
+    context: &mut dyn Context,
+    caller: &Caller,
+    id: &WriteId,
+    commands: Vec<Command>,
+) -> Result<Step, Reject> {
+    let (origin, request_id) = match id {
+        WriteId::Client(id) => (IdOrigin::Client, id.clone()),
+        WriteId::Made { stream, count } => {
+            let place = format!("{:?} {} {count}", context.now(), stream.0);
+            let commands = Submission {
+                origin: IdOrigin::Front,
+                request_id: "-".into(),
+                commands: commands.clone(),
+            };
+            let digest = crate::machine::digest(&[place.as_bytes(), &commands.encode()].concat());
+            (IdOrigin::Front, Bytes::copy_from_slice(&digest))
+        }
+    };
+    let submission = Submission {
+        origin,
+        request_id,
+        commands,
+    };
+    let raw = submission.encode();
+    let unit = context.submit(caller, raw.clone())?;
+    let commands = submission.commands;
+    // Sent before, and still waiting: it has to be the same.
+    if context.pending(&unit).is_some_and(|pending| pending != raw) {
+        return Err(another_request());
+    }
+    if origin == IdOrigin::Client {
+        let lost = |Lost| Reject::new(Kind::Fault, "this node is being stopped: use another");
+        if let Some(done) =
+            state::done(context.view(), caller.actor, &submission.request_id).map_err(lost)?
+        {
+            return Ok(Step::Before {
+                height: done.height,
+                receipt: done.receipt,
+                unit,
+                commands,
+            });
+        }
+    }
+    Ok(Step::ExpectFate { unit, commands })
+}
+
+fn written(
+    height: Height,
+    batch: Option<&Batch>,
+    unit: UnitId,
+    commands: &[Command],
+    receipt: &Bytes,
+) -> Response {
+    let version = hex::encode(Version::from(unit).0);
+    let results: Vec<Value> = commands
+        .iter()
+        .zip(
+            receipt
+                .iter()
+                .map(|existed| *existed != 0)
+                .chain(core::iter::repeat(false)),
+        )
+        .map(|(command, existed)| {
+            let key = String::from_utf8_lossy(&command.key);
+            match command.op {
+                Op::Put(_) => json!({ "key": key, "version": version, "existed": existed }),
+                Op::Delete => json!({ "key": key, "existed": existed }),
+            }
+        })
+        .collect();
+    let mut answer = json!({ "unit": unit, "height": height, "results": results });
+    if let Some(batch) = batch {
+        answer["index"] = json!(batch.index);
+        answer["term"] = json!(batch.term);
+    }
+    let mut response = Response::json(200, answer.to_string());
+    response.headers.push(("etag", format!("\"{version}\"")));
+    response
+}
+
+/// Documented with the surface: the kind of refusal decides the status.
+fn status(kind: Kind) -> u16 {
+    match kind {
+        Kind::Malformed => 400,
+        Kind::Unauthorized => 403,
+        Kind::Duplicate => 409,
+        Kind::Invalid => 412,
+        Kind::Busy | Kind::Later => 429,
+        Kind::Fault => 500,
+    }
+}
+
+fn error(status: u16, reject: &Reject) -> Response {
+    let kind = match reject.kind {
+        Kind::Malformed => "malformed",
+        Kind::Unauthorized => "unauthorized",
+        Kind::Duplicate => "duplicate",
+        Kind::Later => "later",
+        Kind::Invalid => "invalid",
+        Kind::Fault => "fault",
+        Kind::Busy => "busy",
+    };
+    let body = json!({ "error": { "kind": kind, "message": reject.message } });
+    Response::json(status, body.to_string())
+}
+
+fn unknown(unit: UnitId) -> Response {
+    let message = "the leader changed and this may still be committed: send it again with the same Coco-Request-Id";
+    let body = json!({ "error": { "kind": "outcome-unknown", "unit": unit, "message": message } });
+    Response::json(503, body.to_string())
+}

@@ -1,0 +1,246 @@
+//! The rules of the protocol.
+
+use adapter::{
+    Access, Action, Caller, Claim, Descriptor, Event, Exec, Kind, Lost, Machine, Memo, Outcome,
+    Reject, Role, Settings, Ticket, Unit, View,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use types::{Digest, Millis, UnitId};
+
+use crate::command::{Condition, IdOrigin, Op, Submission, Version};
+use crate::state::{self, Done, REQUEST_AGES, REQUESTS, Record, SETTINGS, VALUES};
+
+/// Remembered requests that one batch may forget, so that no batch is slow for it.
+const FORGOTTEN_MAX: usize = 1024;
+
+const PARTICIPANTS_MAY_WRITE: &[u8] = b"participants_may_write";
+const REQUEST_IDS_KEPT_MS: &[u8] = b"request_ids_kept_ms";
+
+/// The rules of the protocol.
+pub(crate) struct KeyValue;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GenesisSettings {
+    participants_may_write: bool,
+    request_ids_kept_ms: u64,
+}
+
+impl Default for GenesisSettings {
+    fn default() -> Self {
+        Self {
+            participants_may_write: true,
+            request_ids_kept_ms: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+impl Machine for KeyValue {
+    fn describe(&self) -> Descriptor {
+        Descriptor {
+            protocol: "kv",
+            state_format: 1,
+            domains: state::domains(),
+        }
+    }
+
+    fn genesis(&self, settings: &Settings, exec: &mut dyn Exec) -> Result<(), Reject> {
+        let settings: GenesisSettings = if settings.bytes.is_empty() {
+            GenesisSettings::default()
+        } else {
+            serde_json::from_slice(&settings.bytes)
+                .map_err(|error| Reject::new(Kind::Malformed, format!("settings of kv: {error}")))?
+        };
+        let may_write = Bytes::copy_from_slice(&[u8::from(settings.participants_may_write)]);
+        exec.put(
+            SETTINGS,
+            Bytes::from_static(PARTICIPANTS_MAY_WRITE),
+            may_write,
+        );
+        let kept = Bytes::copy_from_slice(&settings.request_ids_kept_ms.to_be_bytes());
+        exec.put(SETTINGS, Bytes::from_static(REQUEST_IDS_KEPT_MS), kept);
+        Ok(())
+    }
+
+    fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
+        Err(Reject::new(
+            Kind::Invalid,
+            format!("state format {from} is not known; 1 is"),
+        ))
+    }
+
+    fn admit(&self, view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
+        let submission = Submission::decode(raw)
+            .map_err(|malformed| Reject::new(Kind::Malformed, malformed.0))?;
+        let lost = |Lost| Reject::new(Kind::Fault, "the state is gone: try again");
+        let done = state::done(view, caller.actor, &submission.request_id).map_err(lost)?;
+        if done.is_some_and(|done| done.commands != digest(raw)) {
+            return Err(another_request());
+        }
+        // The identity of a unit is its client's name for it, so whatever is sent under that name
+        // again is the same unit.
+        let id = Sha256::new()
+            .chain_update(b"coco/kv/request/1")
+            .chain_update(caller.actor.0)
+            .chain_update(&submission.request_id)
+            .finalize();
+        Ok(Ticket {
+            id: UnitId(id.into()),
+            lane: Bytes::new(),
+            lane_seq: 0,
+            lane_next: 0,
+            after: Vec::new(),
+            established: Bytes::new(),
+            memo: Memo::default(),
+        })
+    }
+
+    fn execute(&self, unit: &Unit, exec: &mut dyn Exec) -> Result<Outcome, Lost> {
+        let submission = match Submission::decode(&unit.raw) {
+            Ok(submission) => submission,
+            Err(malformed) => return Ok(rejected(Kind::Malformed, malformed.0)),
+        };
+        if let Some(done) = state::done(exec.view(), unit.caller, &submission.request_id)? {
+            let reject = if done.commands == digest(&unit.raw) {
+                Reject::new(Kind::Duplicate, "this request was done before")
+            } else {
+                another_request()
+            };
+            return Ok(Outcome::Rejected(reject));
+        }
+        let version = Version::from(unit.id);
+        let height = exec.env().height;
+        let mut receipt = Vec::with_capacity(submission.commands.len());
+        for command in &submission.commands {
+            let before = state::record(exec.view(), &command.key)?;
+            if let Some(reject) = unmet(&command.condition, before.as_ref()) {
+                return Ok(Outcome::Rejected(reject));
+            }
+            receipt.push(u8::from(before.is_some()));
+            match &command.op {
+                Op::Put(value) => {
+                    let record = Record {
+                        version,
+                        writer: unit.caller,
+                        height,
+                        value: value.clone(),
+                    };
+                    exec.put(VALUES, command.key.clone(), record.encode());
+                }
+                Op::Delete if before.is_some() => exec.delete(VALUES, command.key.clone()),
+                Op::Delete => {}
+            }
+            exec.emit(Event {
+                topic: command.key.clone(),
+                data: Bytes::copy_from_slice(&version.0),
+            });
+        }
+        let receipt = Bytes::from(receipt);
+        if submission.origin == IdOrigin::Client {
+            let time = exec.env().time;
+            let key = state::request_key(unit.caller, &submission.request_id);
+            let done = Done {
+                time,
+                commands: digest(&unit.raw),
+                height,
+                receipt: receipt.clone(),
+            };
+            exec.put(
+                REQUEST_AGES,
+                state::request_age_key(time, &key),
+                Bytes::new(),
+            );
+            exec.put(REQUESTS, key, done.encode());
+        }
+        Ok(Outcome::Applied { receipt })
+    }
+
+    fn seal(
+        &self,
+        _units: &[Unit],
+        _outcomes: &[Outcome],
+        exec: &mut dyn Exec,
+    ) -> Result<Claim, Lost> {
+        let kept = exec.get(SETTINGS, REQUEST_IDS_KEPT_MS)?;
+        let kept = kept
+            .and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)))
+            .unwrap_or(u64::MAX);
+        let oldest = Millis(exec.env().time.0.saturating_sub(kept))
+            .0
+            .to_be_bytes();
+        let mut old = Vec::new();
+        exec.scan(REQUEST_AGES, b"", &mut |age_key, _| {
+            let forget = age_key[..8] < oldest[..] && old.len() < FORGOTTEN_MAX;
+            if forget {
+                old.push(Bytes::copy_from_slice(age_key));
+            }
+            forget
+        })?;
+        for age_key in old {
+            exec.delete(REQUESTS, age_key.slice(8..));
+            exec.delete(REQUEST_AGES, age_key);
+        }
+        // A block header would go here; this protocol has none.
+        Ok(Claim::default())
+    }
+
+    fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest {
+        let digest = Sha256::new()
+            .chain_update(b"coco/kv/claim/1")
+            .chain_update(unit.id.0)
+            .chain_update(digest(&unit.raw))
+            .chain_update(digest(receipt));
+        Digest(digest.finalize().into())
+    }
+
+    fn authorize(
+        &self,
+        view: &dyn View,
+        caller: &Caller,
+        action: Action<'_>,
+    ) -> Result<Access, Lost> {
+        match action {
+            Action::Submit { .. } if caller.role == Role::Participant => {
+                let may_write = view.get(SETTINGS, PARTICIPANTS_MAY_WRITE)?;
+                Ok(if may_write.as_deref() == Some(&[1]) {
+                    Access::Allow
+                } else {
+                    Access::Deny
+                })
+            }
+            Action::Submit { .. } | Action::Query { .. } | Action::ReadReceipt { .. } => {
+                Ok(Access::Allow)
+            }
+        }
+    }
+}
+
+fn unmet(condition: &Condition, before: Option<&Record>) -> Option<Reject> {
+    let message = match (condition, before) {
+        (Condition::Always, _) | (Condition::Absent, None) => return None,
+        (Condition::Version(version), Some(record)) if record.version == *version => return None,
+        (Condition::Value(value), Some(record)) if record.value == *value => return None,
+        (Condition::Absent, Some(_)) => "the key exists already",
+        (Condition::Version(_) | Condition::Value(_), None) => "the key does not exist",
+        (Condition::Version(_), Some(_)) => "the key has another version: read it again",
+        (Condition::Value(_), Some(_)) => "the key has another value: read it again",
+    };
+    Some(Reject::new(Kind::Invalid, message))
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+pub(crate) fn another_request() -> Reject {
+    Reject::new(
+        Kind::Duplicate,
+        "this request id was used for another request: choose a new one",
+    )
+}
+
+fn rejected(kind: Kind, message: &str) -> Outcome {
+    Outcome::Rejected(Reject::new(kind, message))
+}
