@@ -16,6 +16,15 @@ use consensus::Mutation;
 
 use crate::world::{Summary, World};
 
+/// A number from the environment.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "who runs a test chooses what it replays; the engine reads nothing"
+)]
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// One run: 8 s of trouble, then everything heals and must work again.
 fn run(seed: u64, mutation: Mutation, trace: bool) -> Result<Summary, String> {
     let mut world = World::new(seed, mutation, trace);
@@ -43,10 +52,7 @@ fn run(seed: u64, mutation: Mutation, trace: bool) -> Result<Summary, String> {
 #[test]
 fn no_seed_breaks_a_property() {
     let mut sum = Summary::default();
-    let seeds = std::env::var("CONSENSUS_SEEDS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(600);
+    let seeds = setting("CONSENSUS_SEEDS").unwrap_or(600);
     for seed in 0..seeds {
         sum += run(seed, Mutation::None, false).unwrap_or_else(|failure| panic!("{failure}"));
     }
@@ -76,10 +82,7 @@ fn the_same_seed_twice_is_the_same_run() {
 
 #[test]
 fn one_seed() {
-    if let Some(seed) = std::env::var("CONSENSUS_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
+    if let Some(seed) = setting("CONSENSUS_SEED") {
         println!(
             "{:?}",
             run(seed, Mutation::None, true).unwrap_or_else(|failure| panic!("{failure}"))
