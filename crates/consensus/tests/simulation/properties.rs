@@ -64,6 +64,24 @@ impl Properties {
         Ok(())
     }
 
+    /// Only entries of the leader's own term commit by counting copies (thesis 3.6.2). Whoever is the
+    /// first to commit is the leader, and its newest entry is of its term.
+    pub fn counted(
+        &self,
+        node: NodeId,
+        upto: Index,
+        of: Option<Term>,
+        leads: Term,
+    ) -> Result<(), Broken> {
+        let first = upto.0 as usize > self.committed.len();
+        if first && of != Some(leads) {
+            return Err(format!(
+                "{node:?} leads {leads:?} and commits {upto:?} of {of:?} by counting"
+            ));
+        }
+        Ok(())
+    }
+
     /// State machine safety; and a commit is on the disks of a quorum of every half.
     pub fn committed(
         &mut self,

@@ -310,6 +310,9 @@ impl World {
 
     fn commit(&mut self, id: NodeId, upto: Index) -> Result<(), Broken> {
         let node = &self.nodes[&id];
+        let term_of_upto = node.log.get(upto.0 as usize - 1).map(|entry| entry.term);
+        self.properties
+            .counted(id, upto, term_of_upto, node.raft.last().0)?;
         for index in node.committed + 1..=upto.0 {
             let entry = node
                 .raft
