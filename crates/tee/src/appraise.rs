@@ -3,7 +3,9 @@
 use minicbor::{Decode, Encode};
 use types::Millis;
 
-use crate::{Accepted, Claims, CodeIdentity, CodeManifest, Manifest, Platform, exact, software};
+use crate::{
+    Accepted, Claims, CodeIdentity, CodeManifest, Manifest, Platform, dcap, exact, snp, software,
+};
 
 /// Longest evidence: the longest real one here is an Azure report of some 10 KiB.
 const EVIDENCE_BYTES_MAX: usize = 256 << 10;
@@ -46,6 +48,8 @@ pub enum Refused {
     Time(String),
     #[error("a certificate under the evidence is revoked")]
     Revoked,
+    #[error("the quote is not good under its collateral: {0}")]
+    Quote(String),
     #[error("the signature over the evidence is not by the platform's key")]
     Signature,
     #[error(
@@ -81,7 +85,11 @@ pub enum Refused {
     )]
     Svn { found: u64, minimum: u64 },
     #[error(
-        "the machine lacks {0}, and the TEE manifest does not allow that: update the kernel or its settings"
+        "the report comes from privilege level {found}, and the TEE manifest admits {maximum} at most"
+    )]
+    Vmpl { found: u32, maximum: u8 },
+    #[error(
+        "the machine is weakened by {0:?}, and the TEE manifest does not allow that: update it or its settings"
     )]
     Missing(String),
     #[error(
@@ -173,6 +181,14 @@ fn claims(
         Platform::Software => {
             software::appraise(&evidence.bytes, endorsements, accepted, age_max_ms, now)
         }
+        Platform::SevSnp => snp::appraise(&evidence.bytes, endorsements, accepted, now),
+        Platform::Tdx | Platform::SgxDcap => dcap::appraise(
+            evidence.platform,
+            &evidence.bytes,
+            endorsements,
+            accepted,
+            now,
+        ),
         other => Err(Refused::Platform(other)),
     }
 }

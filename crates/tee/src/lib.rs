@@ -19,7 +19,12 @@ mod exact;
 mod manifest;
 mod words;
 
+pub mod dcap;
+pub mod snp;
 pub mod software;
+
+#[cfg(test)]
+mod testdata;
 
 pub use appraise::{Attested, Evidence, Refused, appraise};
 pub use binding::{Purpose, report_data};

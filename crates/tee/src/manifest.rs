@@ -77,7 +77,7 @@ pub struct Accepted {
     #[serde(default)]
     #[n(6)]
     pub revoked: Vec<Digest>,
-    /// Software: which parts of the sandbox a machine may lack.
+    /// Which weaknesses of a machine are admitted; see [`crate::Claims::missing`].
     #[serde(default)]
     #[n(7)]
     pub missing_allowed: Vec<String>,
@@ -93,6 +93,10 @@ pub struct Accepted {
     #[serde(default)]
     #[n(10)]
     pub admit_migratable: bool,
+    /// SEV-SNP: the least privileged level (0 is the most) from which a report may come.
+    #[serde(default)]
+    #[n(11)]
+    pub vmpl_max: u8,
 }
 
 impl Accepted {
@@ -110,6 +114,7 @@ impl Accepted {
             admit_shared_user: false,
             require_crl: false,
             admit_migratable: false,
+            vmpl_max: 0,
         }
     }
 }

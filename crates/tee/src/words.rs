@@ -60,7 +60,8 @@ impl Platform {
     /// Length of a measurement, for platforms with an appraiser.
     pub fn measurement_bytes(self) -> Option<usize> {
         match self {
-            Self::Software => Some(48),
+            Self::Software | Self::SevSnp | Self::Tdx => Some(48),
+            Self::SgxDcap => Some(32),
             _ => None,
         }
     }
@@ -134,7 +135,8 @@ pub struct Claims {
     pub advisories: Vec<String>,
     /// When the first certificate or collateral under this verdict expires.
     pub valid_until: Option<Millis>,
-    /// Parts of the software sandbox that the machine lacks.
+    /// What weakens the machine: parts of the software sandbox that it lacks; `smt-enabled`, `cached-keys` and
+    /// `dynamic-platform` of Intel platforms.
     pub missing: Vec<String>,
     /// Software only: the enclave runs under the host process's own user, which protects nothing from it.
     pub shared_user: bool,
