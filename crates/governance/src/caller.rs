@@ -29,10 +29,8 @@ impl Constitution {
             .map(|c| c.0.clone())
             .collect();
         let mut place = verify_chain(chain, &listed, now).map_err(Refused::UnknownActor)?;
-        if chain
-            .first()
-            .is_some_and(|leaf| leaf.extension(AGENT_EXTENSION).is_some())
-        {
+        // Nor may an agent pass on more than it has.
+        if chain.iter().any(|c| c.extension(AGENT_EXTENSION).is_some()) {
             return Err(Refused::AgentOnly);
         }
         for actor in &self.actors {

@@ -35,6 +35,13 @@ pub fn actor_id(name: &str) -> ActorId {
 impl Constitution {
     /// Reads TOML, brings lists into canonical order, and validates.
     ///
+    /// ```
+    /// let text = include_str!("../../../docs/constitution.example.toml");
+    /// let constitution = governance::Constitution::from_toml(text)?;
+    /// assert_eq!(constitution.members().count(), 2);
+    /// # Ok::<(), governance::BadConstitution>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BadConstitution`], for whoever wrote the text; it names the key.
     pub fn from_toml(text: &str) -> Result<Self, BadConstitution> {

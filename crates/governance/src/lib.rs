@@ -14,10 +14,13 @@ mod voting;
 
 mod canonical;
 mod certificate;
+mod names;
 mod summary;
 mod validate;
 
 mod command;
+mod identity;
+mod parts;
 mod refused;
 mod tuple;
 
@@ -32,16 +35,17 @@ pub use admission::Admission;
 pub use caller::Caller;
 pub use canonical::{BadConstitution, actor_id};
 pub use certificate::Listed;
-pub use command::{
-    AdmitNode, BadCommand, Command, Departure, EpochCause, Genesis, NetworkIdentity,
-};
+pub use command::{AdmitNode, Command, Departure, EpochCause, Genesis};
 pub use constitution::{
     Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Standing, Visibility,
 };
+pub use identity::NetworkIdentity;
+pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
+pub use parts::BadCommand;
 pub use public::{PublicFact, facts_from_public};
 pub use refused::Refused;
 pub use state::{Fact, State};
 pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};
-pub use validate::{Invalid, Problem, valid_address, valid_name};
+pub use validate::{Invalid, Problem};
 pub use voting::{ChangeKind, NotAPolicy, Policy, Voting};

@@ -4,8 +4,7 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, NodeId};
 
 use crate::{
-    BadCommand, Configuration, Constitution, Departure, NodeTuple, command::Public,
-    tuple::signed_by,
+    BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public, tuple::signed_by,
 };
 
 /// One fact. That an owner's certificate signed a node's tuple is checked; that the constitution

@@ -1,7 +1,7 @@
 //! Why governance refuses. Goes back to whoever asked, as data; nothing was changed.
 
 use crypto::{BadCertificate, BadCose};
-use types::{Digest, Epoch, NodeId};
+use types::{Digest, Epoch, Index, NodeId};
 
 /// The reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,8 @@ pub enum Refused {
         "the evidence is of {name} {version}; a node joins with a manager that the code manifest allows"
     )]
     WrongCode { name: String, version: String },
+    #[error("entry {index} does not follow entry {applied}, which is applied already")]
+    Stale { index: Index, applied: Index },
     #[error("the admission was made for another state; make it again")]
     Outdated,
     #[error("node {node} is not a node of this network")]
@@ -73,4 +75,20 @@ pub enum Refused {
     EpochOrder { epoch: Epoch, current: Epoch },
     #[error("the private key of the network identity does not belong to its certificate")]
     WrongIdentity,
+}
+
+impl Refused {
+    /// Whether a joiner that is refused for this may be admitted later without doing anything but
+    /// ask again, because what is missing is a vote or a moment.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NotCreated
+                | Self::UnknownOwner { .. }
+                | Self::NotListed { .. }
+                | Self::Ejected { .. }
+                | Self::NoStandingVote
+                | Self::Outdated
+        )
+    }
 }

@@ -76,7 +76,7 @@ impl Constitution {
         for accepted in &self.tee.accepted {
             writeln!(
                 out,
-                "  {:<20} {} roots",
+                "  {:<20} certificates accepted: {}",
                 accepted.platform.name(),
                 accepted.roots.len()
             )?;

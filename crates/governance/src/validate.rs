@@ -4,13 +4,15 @@
 //! actors that own a node). No vote may lead to a state that cannot govern itself.
 
 use core::fmt;
-use core::net::Ipv6Addr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::PublicKey;
 use types::limits;
 
-use crate::{Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX};
+use crate::{
+    Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX, names::NAME_BYTES_MAX, valid_address,
+    valid_name,
+};
 
 /// Policy: the leader repeats the signature checks of the node that received a unit.
 pub(crate) const LEADER_VERIFIES: &str = "leader-verifies-signatures";
@@ -18,8 +20,6 @@ pub(crate) const LEADER_VERIFIES: &str = "leader-verifies-signatures";
 /// Further policies that this version supports, and the values that each takes.
 const POLICIES: &[(&str, &[&str])] = &[(LEADER_VERIFIES, &["yes", "no"])];
 
-const NAME_BYTES_MAX: usize = 64;
-const ADDRESS_BYTES_MAX: usize = 255;
 const CERTIFICATES_PER_ACTOR_MAX: usize = 8;
 const PROTOCOLS_MAX: usize = 16;
 const PROTOCOL_SETTINGS_MAX: usize = 64;
@@ -55,41 +55,6 @@ impl fmt::Display for Invalid {
             Some(more) => write!(f, "\nand {more} more"),
         }
     }
-}
-
-/// Names of networks, actors and protocols: lower-case letters, digits, `-` and `.`, at most 64,
-/// starting and ending with a letter or digit.
-pub fn valid_name(name: &str) -> bool {
-    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let bytes = name.as_bytes();
-    bytes.len() <= NAME_BYTES_MAX
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-}
-
-/// `host:port`: a DNS name, an IPv4 address, or an IPv6 address in brackets.
-pub fn valid_address(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else {
-        return false;
-    };
-    let named = |host: &str| {
-        !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-    };
-    let host_is_valid = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
-        None => named(host),
-    };
-    // Digits only, and one text for one port: no sign, no leading zero.
-    let port_is_valid = port
-        .parse::<u16>()
-        .is_ok_and(|number| number > 0 && number.to_string() == port);
-    address.len() <= ADDRESS_BYTES_MAX && host_is_valid && port_is_valid
 }
 
 struct Problems(Vec<Problem>);

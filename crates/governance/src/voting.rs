@@ -196,6 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_is_as_drawn_in_the_formats() {
+        let bytes = |policy| minicbor::to_vec(policy).expect("a vector takes every byte");
+        assert_eq!(bytes(Policy::Unanimous), [0x82, 0, 0x80]);
+        assert_eq!(bytes(Policy::AtLeast(3)), [0x82, 2, 0x81, 3]);
+        let voting = Voting {
+            open_ms: 1,
+            participants_propose: [ChangeKind::Node].into(),
+            policies: [(ChangeKind::Member, Policy::One)].into(),
+            ..Voting::default()
+        };
+        let voting = minicbor::to_vec(voting).expect("a vector takes every byte");
+        assert_eq!(voting, [0x84, 0x82, 1, 0x80, 1, 0x81, 2, 0xa1, 0, 0x82, 3, 0x80]);
+    }
+
+    #[test]
     fn needs_of_each_policy() {
         let needs = |p: Policy| [1, 2, 3, 4, 5].map(|n| p.needs(n));
         assert_eq!(needs(Policy::Unanimous), [1, 2, 3, 4, 5]);

@@ -291,6 +291,25 @@ fn an_admission_is_good_for_the_state_it_was_made_for() {
 }
 
 #[test]
+fn an_entry_is_applied_once() {
+    let world = World::new();
+    let mut state = world.state();
+    let bob = world
+        .admission(&state, "bob", key(101).public())
+        .expect("may join");
+    let stale = Err(Refused::Stale {
+        index: state.applied(),
+        applied: state.applied(),
+    });
+    assert_eq!(state.apply(state.applied(), NOW, &bob), stale);
+    assert_eq!(
+        state.apply_public(state.applied(), NOW, &bob.public()),
+        stale
+    );
+    assert!(apply(&mut state, &bob).starts_with("Admitted"));
+}
+
+#[test]
 fn a_changed_signature_is_caught_when_it_is_applied() {
     let world = World::new();
     let mut state = world.state();

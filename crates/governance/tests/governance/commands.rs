@@ -183,6 +183,33 @@ fn the_tuple_that_owners_sign_is_as_drawn_in_the_formats() {
 }
 
 #[test]
+fn small_commands_are_as_drawn_in_the_formats() {
+    let mut joint = voters(&[1, 2]);
+    joint.learners = [NodeId(3)].into();
+    let mut transcript = String::new();
+    for command in commands(&World::new())
+        .into_iter()
+        .skip(2)
+        .chain([Command::Configure(joint)])
+    {
+        transcript += &format!("{}\n", hex(&command.public()));
+    }
+    expect![[r#"
+        8202820201
+        82038183820102f680
+        820483010207
+        8205820201
+        82038183820102f68103
+    "#]].assert_eq(&transcript);
+    // A public genesis starts with its digest and shows its constitution at the end; a sealed one ends early.
+    for (world, fields) in [(World::new(), 4), (sealed_world(), 3)] {
+        let public = world.genesis().public();
+        assert_eq!(public[..5], [0x82, 0x00, 0x80 + fields, 0x58, 0x20]);
+        assert_eq!(public[5..37], world.constitution.digest().0);
+    }
+}
+
+#[test]
 fn too_long_is_refused_before_it_is_read() {
     let long = vec![0; (4 << 20) + 1];
     assert_eq!(Command::from_parts(&long, b""), Err(BadCommand::TooLong));
@@ -240,5 +267,16 @@ proptest! {
             }
             Ok(())
         })?;
+    }
+
+    #[test]
+    fn damaged_text_never_panics(at in any::<prop::sample::Index>(), bytes in 0usize..40, with in "[\\PC\n]{0,12}") {
+        let text = include_str!("../../../../docs/constitution.example.toml");
+        let at = at.index(text.len());
+        let until = (at + bytes).min(text.len());
+        let text = format!("{}{with}{}", &text[..at], &text[until..]);
+        if let Ok(constitution) = Constitution::from_toml(&text) {
+            prop_assert_eq!(Constitution::from_cbor(&constitution.to_cbor()), Ok(constitution));
+        }
     }
 }

@@ -41,7 +41,7 @@ fn the_documented_example_is_a_constitution_and_its_digest_is_stable() {
           worker/ethereum      0.1.0 on software, Allowed
             9b9fd07877deb89e5460d8c470661e76bbc7bdae667d0ceb0ed7c329b49739fbfdfd4dba296eb153e302bca436dd3fe5
         Platforms, software or stronger
-          software             1 roots
+          software             certificates accepted: 1
         Voting, 2 members
           all changes          majority: 2 in favour
           but member           unanimous: 2 in favour
@@ -166,15 +166,6 @@ fn names_and_addresses() {
             nodes.example: is not an address; give `host:port` with a port from 1 to 65535, and an IPv6 address in brackets
             nodes.example: its owner "eve" is not listed among the actors; add the actor or correct the name"#]],
     );
-    for good in ["a:1", "node-1.example:65535", "127.0.0.1:80", "[::1]:9000"] {
-        assert!(governance::valid_address(good), "{good}");
-    }
-    for bad in [
-        "", ":1", "a", "a:0", "a:65536", "a:+1", "a:01", "a b:1", "::1:9000", "[::g]:1", "[a]:1",
-        "a/b:1", "ä:1",
-    ] {
-        assert!(!governance::valid_address(bad), "{bad}");
-    }
 }
 
 #[test]

@@ -1,0 +1,280 @@
+//! What each command does to the state, and when it is refused.
+
+use crypto::Certificate;
+use types::{Epoch, Index, Millis, NodeId};
+
+use super::{Fact, Network, State};
+use crate::{
+    AdmitNode, BadCommand, Command, Configuration, Constitution, Departure, Lease, NetworkIdentity,
+    Node, Refused, Status, parts::Public,
+};
+
+impl State {
+    /// Applies the command of a committed entry.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing was changed: what was valid when it was proposed may not be any
+    /// more. The same on every node.
+    pub fn apply(
+        &mut self,
+        index: Index,
+        time: Millis,
+        command: &Command,
+    ) -> Result<Vec<Fact>, Refused> {
+        self.follows(index)?;
+        let facts = match command {
+            Command::Genesis(genesis) => {
+                let identity = Some(genesis.identity.copy());
+                let certificate = genesis.identity.certificate();
+                self.create(
+                    index,
+                    time,
+                    &genesis.constitution,
+                    certificate,
+                    identity,
+                    &genesis.node,
+                )?
+            }
+            Command::AdmitNode(admit) => self.admit_node(index, time, admit)?,
+            Command::RemoveNode { node, departure } => self.remove_node(*node, *departure)?,
+            Command::Configure(configuration) => self.configure(configuration)?,
+            Command::RenewLease {
+                node,
+                number,
+                expires,
+            } => self.renew_lease(
+                *node,
+                Lease {
+                    number: *number,
+                    expires: *expires,
+                },
+            )?,
+            Command::OpenEpoch { epoch, .. } => self.open_epoch(*epoch)?,
+        };
+        self.done(index);
+        Ok(facts)
+    }
+
+    /// Applies the public part of a committed entry, for an auditor without keys: everything but
+    /// the private key of the network identity follows from it, if the constitution is public.
+    ///
+    /// # Errors
+    /// [`Refused`], as [`State::apply`]; [`Refused::Sealed`] if the constitution is.
+    pub fn apply_public(
+        &mut self,
+        index: Index,
+        time: Millis,
+        public: &[u8],
+    ) -> Result<Vec<Fact>, Refused> {
+        self.follows(index)?;
+        if let Public::Genesis {
+            digest,
+            certificate,
+            node,
+            constitution,
+        } = Public::decode(public).map_err(Refused::Unreadable)?
+        {
+            let constitution = constitution.ok_or(Refused::Sealed)?;
+            if constitution.digest() != digest {
+                return Err(Refused::Unreadable(BadCommand::Public));
+            }
+            let facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
+            self.done(index);
+            return Ok(facts);
+        }
+        let command = Command::from_parts(public, &[]).map_err(Refused::Unreadable)?;
+        self.apply(index, time, &command)
+    }
+
+    fn follows(&self, index: Index) -> Result<(), Refused> {
+        if index > self.applied {
+            return Ok(());
+        }
+        Err(Refused::Stale {
+            index,
+            applied: self.applied,
+        })
+    }
+
+    fn done(&mut self, index: Index) {
+        self.version += 1;
+        self.applied = index;
+    }
+
+    fn create(
+        &mut self,
+        index: Index,
+        time: Millis,
+        constitution: &Constitution,
+        certificate: &Certificate,
+        identity: Option<NetworkIdentity>,
+        node: &AdmitNode,
+    ) -> Result<Vec<Fact>, Refused> {
+        if self.network.is_some() {
+            return Err(Refused::AlreadyCreated);
+        }
+        constitution.validate()?;
+        let digest = constitution.digest();
+        let id = constitution.network_id();
+        // Checked on a state of its own, so that a refusal leaves no trace in this one.
+        let mut created = Self {
+            network: Some(Network {
+                id,
+                certificate: certificate.clone(),
+                identity,
+                constitution: constitution.clone(),
+                constitution_digest: digest,
+                constitution_version: 1,
+            }),
+            epoch: Epoch(1),
+            ..Self::new()
+        };
+        created.admit_node(index, time, node)?;
+        created.configure(&Configuration {
+            voters: [Self::FIRST_NODE].into(),
+            ..Configuration::default()
+        })?;
+        *self = created;
+        Ok(vec![
+            Fact::Created { network: id },
+            Fact::Constitution { version: 1, digest },
+            Fact::Admitted {
+                node: Self::FIRST_NODE,
+                replaces: None,
+            },
+            Fact::Configured(self.configuration.clone()),
+            Fact::Epoch(self.epoch),
+        ])
+    }
+
+    fn admit_node(
+        &mut self,
+        index: Index,
+        time: Millis,
+        admit: &AdmitNode,
+    ) -> Result<Vec<Fact>, Refused> {
+        let constitution = self.constitution().ok_or(Refused::NotCreated)?;
+        let signed = admit.verify_tuple(constitution, time)?;
+        let admission = self.admit(&signed)?;
+        if (admission.id(), admission.replaces()) != (admit.id, admit.replaces) {
+            return Err(Refused::Outdated);
+        }
+        let expires = time.plus(constitution.settings.lease_length_ms);
+        let tuple = signed.tuple();
+        let node = Node {
+            id: admit.id,
+            owner: tuple.owner.clone(),
+            address: tuple.address.clone(),
+            key: tuple.key,
+            status: Status::Admitted,
+            since: index,
+            lease: Lease { number: 1, expires },
+            replaces: admit.replaces,
+            departure: None,
+        };
+        let mut facts = vec![Fact::Admitted {
+            node: admit.id,
+            replaces: admit.replaces,
+        }];
+        if let Some(former) = admit.replaces {
+            facts.extend(self.retire(former, None));
+        }
+        self.last_node = admit.id;
+        self.nodes.insert(admit.id, node);
+        Ok(facts)
+    }
+
+    fn remove_node(&mut self, id: NodeId, departure: Departure) -> Result<Vec<Fact>, Refused> {
+        self.present(id)?;
+        Ok(self.retire(id, Some(departure)))
+    }
+
+    /// A node that is served and known.
+    fn present(&self, id: NodeId) -> Result<&Node, Refused> {
+        let node = self
+            .nodes
+            .get(&id)
+            .ok_or(Refused::UnknownNode { node: id })?;
+        if node.is_served() {
+            Ok(node)
+        } else {
+            Err(Refused::Left { node: id })
+        }
+    }
+
+    fn retire(&mut self, id: NodeId, departure: Option<Departure>) -> Vec<Fact> {
+        let counts = self.configuration.counts(id);
+        let node = self
+            .nodes
+            .get_mut(&id)
+            .expect("whoever calls has looked it up");
+        node.departure = departure;
+        let mut facts = vec![Fact::Retiring { node: id }];
+        if counts {
+            node.status = Status::Retiring;
+        } else {
+            node.status = Status::Former;
+            facts.push(Fact::Left { node: id });
+        }
+        facts
+    }
+
+    fn configure(&mut self, configuration: &Configuration) -> Result<Vec<Fact>, Refused> {
+        if self.network.is_none() {
+            return Err(Refused::NotCreated);
+        }
+        let empty = |voters: &std::collections::BTreeSet<NodeId>| voters.is_empty();
+        if empty(&configuration.voters) || configuration.incoming.as_ref().is_some_and(empty) {
+            return Err(Refused::NoVoter);
+        }
+        for id in configuration.nodes() {
+            match self.nodes.get(&id).map(|n| n.status) {
+                None => return Err(Refused::UnknownNode { node: id }),
+                Some(Status::Former) => return Err(Refused::Left { node: id }),
+                Some(_) => {}
+            }
+        }
+        self.configuration = configuration.clone();
+        let mut facts = vec![Fact::Configured(configuration.clone())];
+        for node in self.nodes.values_mut() {
+            let counts = configuration.counts(node.id);
+            node.status = match (node.status, counts) {
+                (Status::Admitted | Status::Voter, true) => Status::Voter,
+                (Status::Admitted | Status::Voter, false) => Status::Admitted,
+                (Status::Retiring, true) => Status::Retiring,
+                (Status::Retiring, false) => {
+                    facts.push(Fact::Left { node: node.id });
+                    Status::Former
+                }
+                (Status::Former, _) => Status::Former,
+            };
+        }
+        Ok(facts)
+    }
+
+    fn renew_lease(&mut self, id: NodeId, lease: Lease) -> Result<Vec<Fact>, Refused> {
+        let current = self.present(id)?.lease;
+        if current.number.checked_add(1) != Some(lease.number) || lease.expires <= current.expires {
+            return Err(Refused::LeaseOrder {
+                node: id,
+                current: current.number,
+            });
+        }
+        self.nodes.get_mut(&id).expect("it is present").lease = lease;
+        Ok(vec![Fact::Lease { node: id, lease }])
+    }
+
+    fn open_epoch(&mut self, epoch: Epoch) -> Result<Vec<Fact>, Refused> {
+        if self.network.is_none() {
+            return Err(Refused::NotCreated);
+        }
+        if self.epoch.0.checked_add(1) != Some(epoch.0) {
+            return Err(Refused::EpochOrder {
+                epoch,
+                current: self.epoch,
+            });
+        }
+        self.epoch = epoch;
+        Ok(vec![Fact::Epoch(epoch)])
+    }
+}
