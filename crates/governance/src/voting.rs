@@ -207,7 +207,10 @@ mod tests {
             ..Voting::default()
         };
         let voting = minicbor::to_vec(voting).expect("a vector takes every byte");
-        assert_eq!(voting, [0x84, 0x82, 1, 0x80, 1, 0x81, 2, 0xa1, 0, 0x82, 3, 0x80]);
+        assert_eq!(
+            voting,
+            [0x84, 0x82, 1, 0x80, 1, 0x81, 2, 0xa1, 0, 0x82, 3, 0x80]
+        );
     }
 
     #[test]

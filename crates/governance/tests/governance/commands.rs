@@ -200,7 +200,8 @@ fn small_commands_are_as_drawn_in_the_formats() {
         820483010207
         8205820201
         82038183820102f68103
-    "#]].assert_eq(&transcript);
+    "#]]
+    .assert_eq(&transcript);
     // A public genesis starts with its digest and shows its constitution at the end; a sealed one ends early.
     for (world, fields) in [(World::new(), 4), (sealed_world(), 3)] {
         let public = world.genesis().public();
