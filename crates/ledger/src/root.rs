@@ -119,18 +119,24 @@ pub fn verify_root(
     if body.len() > ROOT_BYTES_MAX {
         return Err(BadRoot::Shape("too long"));
     }
-    let mut decoder = minicbor::Decoder::new(body);
-    let Body { frontier, cose } = decoder
-        .decode()
-        .map_err(|_| BadRoot::Shape("not a frontier and a COSE object"))?;
-    if decoder.position() != body.len() {
-        return Err(BadRoot::Shape("bytes after the end"));
+    let read: Body =
+        minicbor::decode(body).map_err(|_| BadRoot::Shape("not a frontier and a COSE object"))?;
+    if minicbor::to_vec(&read).is_ok_and(|again| again != body) {
+        return Err(BadRoot::Shape("not the one encoding of a root signature"));
     }
+    let Body { frontier, cose } = read;
     frontier
         .check()
         .map_err(|_| BadRoot::Shape("digests and length of the frontier differ"))?;
     let object =
         CoseSign1::from_tagged_slice(&cose).map_err(|_| BadRoot::Shape("not a COSE_Sign1"))?;
+    let exact = object
+        .clone()
+        .to_tagged_vec()
+        .is_ok_and(|again| again == cose);
+    if !exact || !object.unprotected.is_empty() {
+        return Err(BadRoot::Shape("not the one encoding of a root signature"));
+    }
     let found = verify_statement(key, &object, frontier.root())?;
     let expected = statement(found.network, header, &frontier);
     for (same, what) in [

@@ -4,9 +4,10 @@ mod support;
 
 use crypto::{CertificateRequest, issue};
 use ledger::{
-    BadReceipt, Kind, Tree, inspect, receipt, verify_receipt, verify_receipt_of_network,
+    BadReceipt, BadRoot, Kind, Tree, inspect, receipt, verify_receipt, verify_receipt_of_network,
     verify_root,
 };
+use proptest::prelude::*;
 use support::{Writer, claim, key};
 use types::{Index, Millis};
 
@@ -71,6 +72,47 @@ fn any_flipped_bit_of_a_receipt_is_refused_or_changes_nothing() {
         if let Ok(other) = verify_receipt(&changed, writer.key.public(), claim(5)) {
             assert_eq!(other, proved, "bit {bit} changed what is proved");
         }
+    }
+}
+
+#[test]
+fn any_flipped_bit_of_a_signature_entry_s_body_is_refused() {
+    let (writer, _) = signed();
+    let entry = inspect(writer.entries.last().expect("signed")).expect("sealed");
+    for bit in 0..entry.public.len() * 8 {
+        let mut body = entry.public.to_vec();
+        body[bit / 8] ^= 1 << (bit % 8);
+        assert!(
+            verify_root(writer.key.public(), &entry.header, &body).is_err(),
+            "bit {bit}"
+        );
+    }
+    let elsewhere = ledger::Header {
+        index: Index(6),
+        ..entry.header
+    };
+    assert_eq!(
+        verify_root(writer.key.public(), &elsewhere, &entry.public),
+        Err(BadRoot::Header("the index"))
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_a_verifier_panic(bytes: Vec<u8>, at in 0usize..600, cut in 0usize..600) {
+        let (writer, mut receipt) = signed();
+        let entry = inspect(writer.entries.last().expect("signed")).expect("sealed");
+        let mut body = entry.public.to_vec();
+        for hostile in [&mut receipt, &mut body] {
+            let (at, cut) = (at.min(hostile.len()), cut.min(hostile.len()));
+            hostile.splice(at.min(cut)..at.max(cut), bytes.iter().copied());
+        }
+        let _ = verify_receipt(&receipt, writer.key.public(), claim(5));
+        let _ = verify_receipt(&bytes, writer.key.public(), claim(5));
+        let _ = verify_root(writer.key.public(), &entry.header, &body);
+        let _ = verify_root(writer.key.public(), &entry.header, &bytes);
     }
 }
 
