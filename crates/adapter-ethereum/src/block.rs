@@ -42,36 +42,52 @@ pub fn header(view: &dyn View, number: u64) -> Result<Option<Stored>, Lost> {
     Ok(view.get(HEADER, &number.to_be_bytes())?.map(|bytes| {
         let (hash, mut rlp) = bytes.split_at(32);
         let header = Header::decode(&mut rlp).expect("headers are written by this adapter only");
-        Stored { hash: B256::from_slice(hash), header }
+        Stored {
+            hash: B256::from_slice(hash),
+            header,
+        }
     }))
 }
 
 /// The hash of the block of this number.
 pub(crate) fn hash_at(view: &dyn View, number: u64) -> Result<Option<B256>, Lost> {
-    Ok(view.get(HEADER, &number.to_be_bytes())?.map(|bytes| B256::from_slice(&bytes[..32])))
+    Ok(view
+        .get(HEADER, &number.to_be_bytes())?
+        .map(|bytes| B256::from_slice(&bytes[..32])))
 }
 
 /// The number of the block of this hash.
 pub(crate) fn number_of(view: &dyn View, hash: &B256) -> Result<Option<u64>, Lost> {
-    Ok(view
-        .get(HASH, hash.as_slice())?
-        .map(|bytes| u64::from_be_bytes(*bytes.first_chunk().expect("block numbers have eight bytes"))))
+    Ok(view.get(HASH, hash.as_slice())?.map(|bytes| {
+        u64::from_be_bytes(*bytes.first_chunk().expect("block numbers have eight bytes"))
+    }))
 }
 
 /// The header from a batch's claim.
 pub(crate) fn of_claim(batch: &Batch) -> Option<Stored> {
     let header = Header::decode(&mut batch.claim.bytes.as_ref()).ok()?;
-    Some(Stored { hash: keccak256(&batch.claim.bytes), header })
+    Some(Stored {
+        hash: keccak256(&batch.claim.bytes),
+        header,
+    })
 }
 
 /// Writes block 0.
 pub(crate) fn genesis(exec: &mut dyn Exec, rules: &Rules, timestamp: u64) {
     let entropy = exec.env().entropy;
     let key = keccak256([b"coco ethereum roots v1".as_slice(), &entropy].concat());
-    exec.put(META, META_KEY.into(), Bytes::copy_from_slice(key.as_slice()));
+    exec.put(
+        META,
+        META_KEY.into(),
+        Bytes::copy_from_slice(key.as_slice()),
+    );
     let number = exec.env().height.0;
     let mut header = blank(rules, number, timestamp);
-    header.state_root = commitment(&key, "state", [B256::ZERO.as_slice(), &number.to_be_bytes()]);
+    header.state_root = commitment(
+        &key,
+        "state",
+        [B256::ZERO.as_slice(), &number.to_be_bytes()],
+    );
     header.transactions_root = EMPTY_ROOT_HASH;
     header.receipts_root = EMPTY_ROOT_HASH;
     store(exec, &header);
@@ -95,7 +111,11 @@ pub(crate) fn seal(
             Outcome::Rejected(_) => unreachable!("a batch holds applied units only"),
         })
     };
-    let transactions = commitment(&key, "transactions", units.iter().map(|unit| unit.id.as_ref()));
+    let transactions = commitment(
+        &key,
+        "transactions",
+        units.iter().map(|unit| unit.id.as_ref()),
+    );
     let results = commitment(&key, "receipts", receipts().map(|bytes| bytes.as_ref()));
 
     let mut filter = LogFilter::default();
@@ -173,14 +193,8 @@ pub(crate) fn timestamp(view: &dyn View, height: Height, now_ms: u64) -> Result<
 
 /// A Bloom filter over the addresses and topics of a block's logs, kept beside the block and never
 /// served, so that a search over many blocks opens only those that may hold a match.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogFilter([u64; 32]);
-
-impl Default for LogFilter {
-    fn default() -> Self {
-        Self([0; 32])
-    }
-}
 
 /// Above this many set bits the whole filter is shorter than its list of bits.
 const SPARSE_BITS_MAX: u32 = 127;
@@ -201,7 +215,9 @@ impl LogFilter {
 
     /// False: no log of the block has `item` as its address or one of its topics.
     pub(crate) fn may_hold(&self, item: &[u8]) -> bool {
-        bits(item).into_iter().all(|bit| self.0[bit / 64] & (1 << (bit % 64)) != 0)
+        bits(item)
+            .into_iter()
+            .all(|bit| self.0[bit / 64] & (1 << (bit % 64)) != 0)
     }
 
     /// `None`: no logs. A list of 16-bit bit numbers if that is shorter than 256 bytes.
@@ -214,7 +230,9 @@ impl LogFilter {
         if ones > SPARSE_BITS_MAX {
             self.0.iter().for_each(|word| out.put_u64(*word));
         } else {
-            for bit in (0..2048u16).filter(|bit| self.0[usize::from(bit / 64)] & (1 << (bit % 64)) != 0) {
+            for bit in
+                (0..2048u16).filter(|bit| self.0[usize::from(bit / 64)] & (1 << (bit % 64)) != 0)
+            {
                 out.put_u16(bit);
             }
         }
@@ -239,9 +257,9 @@ impl LogFilter {
 
 /// Three bits of an item, by FNV-1a. A forged collision costs one needless look into a block.
 fn bits(item: &[u8]) -> [usize; 3] {
-    let hash = item
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = item.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let hash = hash ^ (hash >> 29);
     [0, 11, 22].map(|shift| ((hash >> shift) & 2047) as usize) // eleven bits
 }

@@ -3,6 +3,11 @@
 //! Finding a contract's jump targets costs more than a typical call of it. Code is named by its own
 //! hash, so an entry can never be wrong, whatever is rolled back; the cache is emptied when full.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a machine is shared, and this cache changes no result"
+)]
+
 use std::sync::{Mutex, PoisonError};
 
 use adapter::Lost;
@@ -35,7 +40,9 @@ impl Codes {
         if let Some(code) = self.held().codes.get(&hash) {
             return Ok(code.clone());
         }
-        let Some(bytes) = load()? else { return Ok(Bytecode::default()) };
+        let Some(bytes) = load()? else {
+            return Ok(Bytecode::default());
+        };
         let code = analyse(bytes);
         self.keep(hash, &code);
         Ok(code)

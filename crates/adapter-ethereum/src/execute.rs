@@ -50,34 +50,55 @@ impl Environment {
                 basefee: 0,
                 difficulty: U256::ZERO,
                 prevrandao: Some(B256::ZERO),
-                blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+                blob_excess_gas_and_price: Some(BlobExcessGasAndPrice {
+                    excess_blob_gas: 0,
+                    blob_gasprice: 1,
+                }),
                 slot_num: 0,
             };
             return Self { block, entropy };
         };
         let merged = rules.fork >= Fork::Paris;
-        let blob = (rules.fork >= Fork::Cancun).then(|| match replay.blob_base_fee_update_fraction {
-            0 => BlobExcessGasAndPrice::new_with_spec(replay.excess_blob_gas, rules.fork.spec()),
-            fraction => BlobExcessGasAndPrice::new(replay.excess_blob_gas, fraction),
-        });
+        let blob =
+            (rules.fork >= Fork::Cancun).then(|| match replay.blob_base_fee_update_fraction {
+                0 => {
+                    BlobExcessGasAndPrice::new_with_spec(replay.excess_blob_gas, rules.fork.spec())
+                }
+                fraction => BlobExcessGasAndPrice::new(replay.excess_blob_gas, fraction),
+            });
         let block = BlockEnv {
             number: U256::from(replay.number),
             beneficiary: replay.coinbase,
             timestamp: U256::from(replay.timestamp),
             gas_limit: rules.gas_limit,
             basefee: replay.base_fee_per_gas,
-            difficulty: if merged { U256::ZERO } else { replay.difficulty },
+            difficulty: if merged {
+                U256::ZERO
+            } else {
+                replay.difficulty
+            },
             prevrandao: merged.then_some(replay.prev_randao),
             blob_excess_gas_and_price: blob,
             slot_num: 0,
         };
-        Self { block, entropy: None }
+        Self {
+            block,
+            entropy: None,
+        }
     }
 
     /// PREVRANDAO of one transaction: nobody outside the enclaves knows it before execution.
     fn randao(&self, hash: &B256) -> Option<B256> {
-        self.entropy
-            .map(|entropy| keccak256([b"coco ethereum prevrandao v1".as_slice(), &entropy, hash.as_slice()].concat()))
+        self.entropy.map(|entropy| {
+            keccak256(
+                [
+                    b"coco ethereum prevrandao v1".as_slice(),
+                    &entropy,
+                    hash.as_slice(),
+                ]
+                .concat(),
+            )
+        })
     }
 }
 
@@ -101,7 +122,12 @@ pub(crate) struct Executor<'a> {
 }
 
 impl<'a> Executor<'a> {
-    pub(crate) fn new(view: &'a dyn View, codes: &'a Codes, rules: &'a Rules, environment: Environment) -> Self {
+    pub(crate) fn new(
+        view: &'a dyn View,
+        codes: &'a Codes,
+        rules: &'a Rules,
+        environment: Environment,
+    ) -> Self {
         Self::configured(view, codes, rules, environment, |_| {})
     }
 
@@ -130,7 +156,11 @@ impl<'a> Executor<'a> {
     }
 
     /// Executes one transaction and keeps what it did.
-    pub(crate) fn run(&mut self, transaction: TxEnv, hash: &B256) -> Result<ExecutionResult, Refusal> {
+    pub(crate) fn run(
+        &mut self,
+        transaction: TxEnv,
+        hash: &B256,
+    ) -> Result<ExecutionResult, Refusal> {
         if let Some(randao) = self.environment.randao(hash) {
             self.evm.ctx.block.prevrandao = Some(randao);
         }
@@ -186,15 +216,21 @@ fn refusal(error: EVMError<Gone>) -> Refusal {
             InvalidTransaction::NonceTooLow { tx, state } => {
                 invalid(format!("nonce too low: next nonce {state}, tx nonce {tx}"))
             }
-            InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
-                invalid(format!("insufficient funds for gas * price + value: balance {balance}, tx cost {fee}"))
-            }
-            InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
-                invalid(format!("intrinsic gas too low: gas {gas_limit}, minimum needed {initial_gas}"))
-            }
-            InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
-                invalid(format!("insufficient gas for floor data gas cost: gas {gas_limit}, minimum needed {gas_floor}"))
-            }
+            InvalidTransaction::LackOfFundForMaxFee { fee, balance } => invalid(format!(
+                "insufficient funds for gas * price + value: balance {balance}, tx cost {fee}"
+            )),
+            InvalidTransaction::CallGasCostMoreThanGasLimit {
+                initial_gas,
+                gas_limit,
+            } => invalid(format!(
+                "intrinsic gas too low: gas {gas_limit}, minimum needed {initial_gas}"
+            )),
+            InvalidTransaction::GasFloorMoreThanGasLimit {
+                gas_floor,
+                gas_limit,
+            } => invalid(format!(
+                "insufficient gas for floor data gas cost: gas {gas_limit}, minimum needed {gas_floor}"
+            )),
             InvalidTransaction::CreateInitCodeSizeLimit => {
                 invalid("max initcode size exceeded: limit 49152".into())
             }

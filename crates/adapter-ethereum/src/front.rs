@@ -4,18 +4,25 @@
 //! first, then calls are answered in their order, so that a read behind a send sees what it did.
 //! An answer that has to wait is polled from where it stopped, never from the start.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a front and its exchanges share filters; the worker polls them one after the other"
+)]
+
 mod envelope;
-mod params;
-mod json;
-mod submit;
-mod simulate;
-mod logs;
 mod filters;
+mod json;
+mod logs;
 mod methods;
+mod params;
+mod simulate;
+mod submit;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adapter::{Batch, Caller, Context, Exchange, Front, Progress, Push, Request, Response, StreamId, View};
+use adapter::{
+    Batch, Caller, Context, Exchange, Front, Progress, Push, Request, Response, StreamId, View,
+};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use types::Millis;
@@ -28,6 +35,7 @@ use filters::{Interests, Name};
 use logs::Search;
 use methods::Reply;
 use params::Params;
+use simulate::Meter;
 use submit::{Arrival, Submission};
 
 /// Longest answer to one request. The largest block with full transactions is far below.
@@ -44,12 +52,13 @@ struct Shared {
 }
 
 /// Who asks, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Session {
     caller: Caller,
     sight: Sight,
     /// The connection, if it can be told of things later.
     socket: Option<StreamId>,
+    meter: Meter,
     shared: Arc<Shared>,
 }
 
@@ -90,6 +99,7 @@ impl EthereumFront {
             caller: caller.clone(),
             sight: Sight::of(caller),
             socket,
+            meter: Meter::default(),
             shared: self.shared.clone(),
         };
         Rpc::new(session, body)
@@ -97,17 +107,27 @@ impl EthereumFront {
 }
 
 impl Front for EthereumFront {
-    fn request(&mut self, _stream: StreamId, caller: &Caller, request: Request) -> Box<dyn Exchange> {
+    fn request(
+        &mut self,
+        _stream: StreamId,
+        caller: &Caller,
+        request: Request,
+    ) -> Box<dyn Exchange> {
         match request.method.as_str() {
             "POST" => {
                 let mut rpc = self.exchange(caller, None, &request.body);
-                rpc.linear = request.header(READ_HEADER).is_some_and(|value| value.eq_ignore_ascii_case("linear"));
+                rpc.linear = request
+                    .header(READ_HEADER)
+                    .is_some_and(|value| value.eq_ignore_ascii_case("linear"));
                 Box::new(rpc)
             }
             "OPTIONS" => Box::new(Fixed(Some(preflight()))),
             _ => Box::new(Fixed(Some(Response {
                 status: 405,
-                headers: vec![("allow", "POST, OPTIONS".into()), ("content-type", "text/plain".into())],
+                headers: vec![
+                    ("allow", "POST, OPTIONS".into()),
+                    ("content-type", "text/plain".into()),
+                ],
                 body: "JSON-RPC is spoken by POST, or over WebSocket\n".into(),
             }))),
         }
@@ -136,7 +156,10 @@ fn preflight() -> Response {
         headers: vec![
             ("access-control-allow-origin", "*".into()),
             ("access-control-allow-methods", "POST, OPTIONS".into()),
-            ("access-control-allow-headers", "content-type, authorization, coco-read".into()),
+            (
+                "access-control-allow-headers",
+                "content-type, authorization, coco-read".into(),
+            ),
             ("access-control-max-age", "86400".into()),
         ],
         body: Bytes::new(),
@@ -145,7 +168,9 @@ fn preflight() -> Response {
 
 fn respond(body: impl Into<Bytes>) -> Response {
     let mut response = Response::json(200, body);
-    response.headers.push(("access-control-allow-origin", "*".into()));
+    response
+        .headers
+        .push(("access-control-allow-origin", "*".into()));
     response
 }
 
@@ -162,8 +187,14 @@ impl Exchange for Fixed {
 enum Work {
     Answered(Answer),
     Submit(Submission),
-    Read { method: String, params: Option<Box<RawValue>> },
-    Search { search: Search, filter: Option<(Name, u64)> },
+    Read {
+        method: String,
+        params: Option<Box<RawValue>>,
+    },
+    Search {
+        search: Search,
+        filter: Option<(Name, u64)>,
+    },
 }
 
 /// One request on its way.
@@ -180,8 +211,15 @@ struct Rpc {
 
 impl Rpc {
     fn new(session: Session, body: &[u8]) -> Self {
-        let mut rpc =
-            Self { session, calls: Vec::new(), next: 0, out: Vec::new(), batch: false, linear: false, started: false };
+        let mut rpc = Self {
+            session,
+            calls: Vec::new(),
+            next: 0,
+            out: Vec::new(),
+            batch: false,
+            linear: false,
+            started: false,
+        };
         match calls(body) {
             Ok((raw, batch)) => {
                 rpc.batch = batch;
@@ -254,6 +292,10 @@ impl Exchange for Rpc {
                 Some(answer) => self.record(answer),
                 None => return Progress::Pending,
             }
+            if self.session.meter.turn_is_over() && self.next < self.calls.len() {
+                context.wake_at(context.now().plus(1));
+                return Progress::Pending;
+            }
         }
         let mut out = std::mem::take(&mut self.out);
         if self.batch && !out.is_empty() {
@@ -273,9 +315,10 @@ fn calls(body: &[u8]) -> Result<(Vec<&RawValue>, bool), RpcError> {
     let many: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| RpcError::parse())?;
     match many.len() {
         0 => Err(RpcError::new(-32600, "empty batch")),
-        n if n > BATCH_CALLS_MAX => {
-            Err(RpcError::new(-32600, format!("batch too large: at most {BATCH_CALLS_MAX} calls")))
-        }
+        n if n > BATCH_CALLS_MAX => Err(RpcError::new(
+            -32600,
+            format!("batch too large: at most {BATCH_CALLS_MAX} calls"),
+        )),
         _ => Ok((many, true)),
     }
 }
@@ -285,15 +328,20 @@ fn work(raw: &RawValue) -> (Id, Work) {
     let work = match call {
         Err(error) => Work::Answered(Err(error)),
         Ok((method, call)) => match method.as_ref() {
-            "eth_sendRawTransaction" => match Params::parse(call.params).and_then(|params| params.hex(0)) {
-                Ok(raw) => Work::Submit(Submission::new(raw)),
-                Err(error) => Work::Answered(Err(error)),
-            },
+            "eth_sendRawTransaction" => {
+                match Params::parse(call.params).and_then(|params| params.hex(0)) {
+                    Ok(raw) => Work::Submit(Submission::new(raw)),
+                    Err(error) => Work::Answered(Err(error)),
+                }
+            }
             "eth_sendRawTransactionSync" => match sync(call.params) {
                 Ok(submission) => Work::Submit(submission),
                 Err(error) => Work::Answered(Err(error)),
             },
-            _ => Work::Read { method: method.into_owned(), params: call.params.map(ToOwned::to_owned) },
+            _ => Work::Read {
+                method: method.into_owned(),
+                params: call.params.map(ToOwned::to_owned),
+            },
         },
     };
     (id, work)
@@ -305,7 +353,11 @@ fn sync(params: Option<&RawValue>) -> Result<Submission, RpcError> {
     Ok(Submission::sync(params.hex(0)?, wait_ms))
 }
 
-fn submitted(session: &Session, submission: &mut Submission, context: &mut dyn Context) -> Result<String, Stop> {
+fn submitted(
+    session: &Session,
+    submission: &mut Submission,
+    context: &mut dyn Context,
+) -> Result<String, Stop> {
     match submission.poll(&session.shared.machine, context)? {
         Arrival::Committed { height, position } if submission.sync_ms.is_some() => {
             methods::receipt_at(session, context, height, position)

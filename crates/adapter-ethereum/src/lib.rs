@@ -7,17 +7,19 @@
 //! What is deliberately absent: a mempool (the worker's pool is generic), fees, mining, peer-to-peer
 //! networking, and user keys.
 
-mod settings;
-mod transaction;
-mod receipt;
-mod state;
-mod codes;
-mod overlay;
-mod execute;
 mod block;
-mod machine;
-mod visibility;
+mod codes;
+mod execute;
 mod front;
+mod machine;
+mod overlay;
+mod receipt;
+mod settings;
+mod state;
+mod transaction;
+mod visibility;
+
+pub mod dev;
 
 use std::sync::Arc;
 
@@ -25,7 +27,8 @@ pub use block::{Stored as StoredHeader, header};
 pub use receipt::{Receipt, Status};
 pub use settings::{Alloc, Fork, Profile, Replay, Rules, Settings, TRANSACTION_GAS_CAP, Unusable};
 pub use state::{
-    ACCOUNT, AccountRecord, CODE, HASH, HEADER, LOGS, META, STORAGE, account, code, domains, storage,
+    ACCOUNT, AccountRecord, CODE, HASH, HEADER, LOGS, META, STORAGE, account, code, domains,
+    storage,
 };
 pub use transaction::{Envelope, TRANSACTION_BYTES_MAX, Transaction};
 

@@ -1,10 +1,15 @@
 //! The deterministic half: Ethereum's rules over versioned maps.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a machine is shared, and the lock guards a cache of what the state says"
+)]
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use adapter::{
-    Access, Action, Caller, Claim, Descriptor, Exec, Kind, Lost, Machine, Memo, Outcome, Reject, Ticket, Unit,
-    View,
+    Access, Action, Caller, Claim, Descriptor, Exec, Kind, Lost, Machine, Memo, Outcome, Reject,
+    Ticket, Unit, View,
 };
 use alloy_primitives::{Address, address, keccak256};
 use bytes::Bytes;
@@ -18,7 +23,8 @@ use crate::execute::{Environment, Executor, Refusal};
 use crate::receipt::Receipt;
 use crate::settings::{Fork, Rules, Settings};
 use crate::state::{
-    ACCOUNT, AccountRecord, CODE, META, META_RULES, STORAGE, account, domains, encode_slot, storage_key,
+    ACCOUNT, AccountRecord, CODE, META, META_RULES, STORAGE, account, domains, encode_slot,
+    storage_key,
 };
 use crate::transaction::Transaction;
 
@@ -53,8 +59,9 @@ impl Ethereum {
         {
             return Ok(rules.clone());
         }
-        let rules: Arc<Rules> =
-            Arc::new(serde_json::from_slice(&bytes).expect("rules are written by this adapter only"));
+        let rules: Arc<Rules> = Arc::new(
+            serde_json::from_slice(&bytes).expect("rules are written by this adapter only"),
+        );
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some((bytes, rules.clone()));
         Ok(rules)
     }
@@ -66,7 +73,9 @@ impl Ethereum {
         let mut outcomes = Vec::with_capacity(units.len());
         for unit in units {
             outcomes.push(match run_one(unit, &rules, &mut executor) {
-                Ok(receipt) => Outcome::Applied { receipt: receipt.encode() },
+                Ok(receipt) => Outcome::Applied {
+                    receipt: receipt.encode(),
+                },
                 Err(Refusal::Rejected(reject)) => Outcome::Rejected(reject),
                 Err(Refusal::Lost(lost)) => return Err(lost),
             });
@@ -77,11 +86,19 @@ impl Ethereum {
 }
 
 fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Receipt, Refusal> {
-    if let Some(known) = unit.memo.0.as_ref().and_then(|memo| memo.downcast_ref::<Transaction>()) {
+    if let Some(known) = unit
+        .memo
+        .0
+        .as_ref()
+        .and_then(|memo| memo.downcast_ref::<Transaction>())
+    {
         return Ok(Receipt::of(executor.run(known.env.clone(), &known.hash)?));
     }
     let sender = Address::try_from(unit.established.as_ref()).map_err(|_| {
-        Refusal::Rejected(Reject::new(Kind::Malformed, "the unit came without its sender of 20 bytes"))
+        Refusal::Rejected(Reject::new(
+            Kind::Malformed,
+            "the unit came without its sender of 20 bytes",
+        ))
     })?;
     let decoded = Transaction::established(&unit.raw, sender, rules).map_err(Refusal::Rejected)?;
     Ok(Receipt::of(executor.run(decoded.env, &decoded.hash)?))
@@ -89,30 +106,54 @@ fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Re
 
 impl Machine for Ethereum {
     fn describe(&self) -> Descriptor {
-        Descriptor { protocol: "ethereum", state_format: 1, domains: domains() }
+        Descriptor {
+            protocol: "ethereum",
+            state_format: 1,
+            domains: domains(),
+        }
     }
 
     fn genesis(&self, settings: &adapter::Settings, exec: &mut dyn Exec) -> Result<(), Reject> {
-        let settings =
-            Settings::parse(&settings.bytes).map_err(|e| Reject::new(Kind::Malformed, e.to_string()))?;
+        let settings = Settings::parse(&settings.bytes)
+            .map_err(|e| Reject::new(Kind::Malformed, e.to_string()))?;
         let rules = serde_json::to_vec(&settings.rules).expect("rules are plain data");
         exec.put(META, META_RULES.into(), rules.into());
         for (hash, code) in &settings.codes {
-            exec.put(CODE, Bytes::copy_from_slice(hash.as_slice()), code.0.clone());
+            exec.put(
+                CODE,
+                Bytes::copy_from_slice(hash.as_slice()),
+                code.0.clone(),
+            );
         }
         for (address, given) in &settings.alloc {
-            let mut record = AccountRecord { balance: given.balance, nonce: given.nonce, ..Default::default() };
+            let mut record = AccountRecord {
+                balance: given.balance,
+                nonce: given.nonce,
+                ..Default::default()
+            };
             if let Some(code) = given.code.as_ref().filter(|code| !code.is_empty()) {
                 record.code_hash = keccak256(code);
-                exec.put(CODE, Bytes::copy_from_slice(record.code_hash.as_slice()), code.0.clone());
+                exec.put(
+                    CODE,
+                    Bytes::copy_from_slice(record.code_hash.as_slice()),
+                    code.0.clone(),
+                );
             }
             if let Some(hash) = given.code_hash {
                 record.code_hash = hash;
             }
-            exec.put(ACCOUNT, Bytes::copy_from_slice(address.as_slice()), record.encode());
+            exec.put(
+                ACCOUNT,
+                Bytes::copy_from_slice(address.as_slice()),
+                record.encode(),
+            );
             for (slot, value) in given.storage.iter().filter(|(_, value)| !value.is_zero()) {
                 let (key, length) = storage_key(address, 0, *slot);
-                exec.put(STORAGE, Bytes::copy_from_slice(&key[..length]), encode_slot(*value));
+                exec.put(
+                    STORAGE,
+                    Bytes::copy_from_slice(&key[..length]),
+                    encode_slot(*value),
+                );
             }
         }
         block::genesis(exec, &settings.rules, settings.timestamp);
@@ -138,7 +179,9 @@ impl Machine for Ethereum {
         if rules.replay.is_none() {
             intrinsic_gas(&transaction, &rules)?;
         }
-        let next = account(view, &transaction.sender).map_err(lost)?.map_or(0, |record| record.nonce);
+        let next = account(view, &transaction.sender)
+            .map_err(lost)?
+            .map_or(0, |record| record.nonce);
         if nonce < next {
             return Err(Reject::new(
                 Kind::Invalid,
@@ -166,12 +209,19 @@ impl Machine for Ethereum {
         self.run(units, exec)
     }
 
-    fn seal(&self, units: &[Unit], outcomes: &[Outcome], exec: &mut dyn Exec) -> Result<Claim, Lost> {
+    fn seal(
+        &self,
+        units: &[Unit],
+        outcomes: &[Outcome],
+        exec: &mut dyn Exec,
+    ) -> Result<Claim, Lost> {
         let rules = self.rules(exec.view())?;
         self.close_foreign_block(&rules, exec)?;
         let env = exec.env();
         let timestamp = block::timestamp(exec.view(), env.height, env.time.0)?;
-        Ok(Claim { bytes: block::seal(exec, &rules, timestamp, units, outcomes)? })
+        Ok(Claim {
+            bytes: block::seal(exec, &rules, timestamp, units, outcomes)?,
+        })
     }
 
     fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest {
@@ -182,7 +232,12 @@ impl Machine for Ethereum {
         Digest(hasher.finalize().into())
     }
 
-    fn authorize(&self, _view: &dyn View, caller: &Caller, action: Action<'_>) -> Result<Access, Lost> {
+    fn authorize(
+        &self,
+        _view: &dyn View,
+        caller: &Caller,
+        action: Action<'_>,
+    ) -> Result<Access, Lost> {
         Ok(crate::visibility::authorize(caller, action))
     }
 }
@@ -191,22 +246,33 @@ impl Ethereum {
     /// What a fork does before the first transaction of a block. Replay rules only: a network has no
     /// beacon chain, and BLOCKHASH serves its hashes.
     fn open_foreign_block(&self, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {
-        let Some(replay) = rules.replay.as_ref().filter(|replay| replay.system_calls) else { return Ok(()) };
+        let Some(replay) = rules.replay.as_ref().filter(|replay| replay.system_calls) else {
+            return Ok(());
+        };
         self.system_calls(
             rules,
             exec,
             [
-                (Fork::Cancun, BEACON_ROOTS, replay.parent_beacon_block_root.to_vec()),
+                (
+                    Fork::Cancun,
+                    BEACON_ROOTS,
+                    replay.parent_beacon_block_root.to_vec(),
+                ),
                 (Fork::Prague, HISTORY, replay.parent_hash.to_vec()),
             ],
         )
     }
 
     fn close_foreign_block(&self, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {
-        if rules.replay.as_ref().is_none_or(|replay| !replay.system_calls) {
+        if rules
+            .replay
+            .as_ref()
+            .is_none_or(|replay| !replay.system_calls)
+        {
             return Ok(());
         }
-        let calls = [WITHDRAWALS, CONSOLIDATIONS].map(|contract| (Fork::Prague, contract, Vec::new()));
+        let calls =
+            [WITHDRAWALS, CONSOLIDATIONS].map(|contract| (Fork::Prague, contract, Vec::new()));
         self.system_calls(rules, exec, calls)
     }
 
@@ -237,7 +303,10 @@ fn intrinsic_gas(transaction: &Transaction, rules: &Rules) -> Result<(), Reject>
     let gas = GasParams::new_spec(rules.fork.spec()).initial_tx_gas_for_tx(&transaction.env, None);
     let limit = transaction.env.gas_limit;
     let too_low = |what: &str, needed: u64| {
-        Err(Reject::new(Kind::Invalid, format!("{what}: gas {limit}, minimum needed {needed}")))
+        Err(Reject::new(
+            Kind::Invalid,
+            format!("{what}: gas {limit}, minimum needed {needed}"),
+        ))
     };
     if gas.initial_total_gas() > limit {
         return too_low("intrinsic gas too low", gas.initial_total_gas());

@@ -95,9 +95,10 @@ impl<'a> Overlay<'a> {
                 continue;
             }
             // The account was loaded through `basic`, so it is here already, unless revm made it.
-            let Ok(held) = hold(self.view, &mut self.accounts, address) else { continue };
-            let gone = account.is_selfdestructed()
-                || (account.is_empty() && !account.is_created());
+            let Ok(held) = hold(self.view, &mut self.accounts, address) else {
+                continue;
+            };
+            let gone = account.is_selfdestructed() || (account.is_empty() && !account.is_created());
             if gone {
                 if held.info.is_some() || held.changed {
                     held.changed = true;
@@ -111,12 +112,21 @@ impl<'a> Overlay<'a> {
                 held.stored = Stored::Void;
                 held.slots.clear();
             }
-            for (slot, value) in account.storage.iter().filter(|(_, value)| value.is_changed()) {
+            for (slot, value) in account
+                .storage
+                .iter()
+                .filter(|(_, value)| value.is_changed())
+            {
                 held.slots.insert(*slot, (value.present_value, true));
             }
             let info = account.info;
-            let before = held.info.as_ref().map_or(KECCAK_EMPTY, |info| info.code_hash);
-            if info.code_hash != before && let Some(code) = info.code.as_ref().filter(|code| !code.is_empty()) {
+            let before = held
+                .info
+                .as_ref()
+                .map_or(KECCAK_EMPTY, |info| info.code_hash);
+            if info.code_hash != before
+                && let Some(code) = info.code.as_ref().filter(|code| !code.is_empty())
+            {
                 self.created.insert(info.code_hash, code.clone());
             }
             held.changed |= held.info.as_ref() != Some(&info);
@@ -145,8 +155,11 @@ impl<'a> Overlay<'a> {
                     changes.accounts.insert(address, Some(record));
                 }
                 None if held.changed && held.recorded => {
-                    let tomb = (generation > 0)
-                        .then(|| AccountRecord { generation, destroyed: true, ..AccountRecord::default() });
+                    let tomb = (generation > 0).then(|| AccountRecord {
+                        generation,
+                        destroyed: true,
+                        ..AccountRecord::default()
+                    });
                     changes.accounts.insert(address, tomb);
                 }
                 _ => {}
@@ -155,7 +168,9 @@ impl<'a> Overlay<'a> {
                 if written {
                     let value = (!value.is_zero()).then_some(value);
                     if value.is_some() || held.stored == Stored::Valid {
-                        changes.slots.insert(storage_key(&address, generation, slot), value);
+                        changes
+                            .slots
+                            .insert(storage_key(&address, generation, slot), value);
                     }
                 }
             }
@@ -179,13 +194,15 @@ fn hold<'h>(
         Entry::Vacant(entry) => entry,
     };
     let record = account_record(view, &address)?;
-    let info = record.filter(|record| !record.destroyed).map(|record| AccountInfo {
-        balance: record.balance,
-        nonce: record.nonce,
-        code_hash: record.code_hash,
-        code: (record.code_hash == KECCAK_EMPTY).then(Bytecode::default),
-        ..AccountInfo::default()
-    });
+    let info = record
+        .filter(|record| !record.destroyed)
+        .map(|record| AccountInfo {
+            balance: record.balance,
+            nonce: record.nonce,
+            code_hash: record.code_hash,
+            code: (record.code_hash == KECCAK_EMPTY).then(Bytecode::default),
+            ..AccountInfo::default()
+        });
     Ok(entry.insert(Held {
         info,
         generation: record.map_or(0, |record| record.generation),

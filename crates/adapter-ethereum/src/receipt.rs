@@ -57,12 +57,18 @@ impl Receipt {
                 logs,
             },
             // A failed transaction's logs are void.
-            ExecutionResult::Revert { output, .. } => {
-                Self { status: Status::Reverted(output.0), gas_used, created: None, logs: Vec::new() }
-            }
-            ExecutionResult::Halt { reason, .. } => {
-                Self { status: Status::Halted(format!("{reason:?}")), gas_used, created: None, logs: Vec::new() }
-            }
+            ExecutionResult::Revert { output, .. } => Self {
+                status: Status::Reverted(output.0),
+                gas_used,
+                created: None,
+                logs: Vec::new(),
+            },
+            ExecutionResult::Halt { reason, .. } => Self {
+                status: Status::Halted(format!("{reason:?}")),
+                gas_used,
+                created: None,
+                logs: Vec::new(),
+            },
         }
     }
 
@@ -76,7 +82,11 @@ impl Receipt {
         if self.created.is_some() {
             flags |= FLAG_CREATED;
         }
-        let logs: usize = self.logs.iter().map(|log| 25 + 32 * log.data.topics().len() + log.data.data.len()).sum();
+        let logs: usize = self
+            .logs
+            .iter()
+            .map(|log| 25 + 32 * log.data.topics().len() + log.data.data.len())
+            .sum();
         let mut out = BytesMut::with_capacity(38 + logs + reason.len());
         out.put_u8(VERSION);
         out.put_u8(flags);
@@ -87,7 +97,9 @@ impl Receipt {
         out.put_u32(length(self.logs.len()));
         for log in &self.logs {
             out.put_slice(log.address.as_slice());
-            out.put_u8(u8::try_from(log.data.topics().len()).expect("the EVM gives at most four topics"));
+            out.put_u8(
+                u8::try_from(log.data.topics().len()).expect("the EVM gives at most four topics"),
+            );
             for topic in log.data.topics() {
                 out.put_slice(topic.as_slice());
             }
@@ -107,7 +119,11 @@ impl Receipt {
         }
         let flags = from.byte()?;
         let gas_used = u64::from_be_bytes(from.array()?);
-        let created = if flags & FLAG_CREATED != 0 { Some(Address::from(from.array()?)) } else { None };
+        let created = if flags & FLAG_CREATED != 0 {
+            Some(Address::from(from.array()?))
+        } else {
+            None
+        };
         let count = from.length()?;
         // Each log takes at least 25 bytes, so a false count cannot size anything.
         if count > from.rest() / 25 {
@@ -116,9 +132,14 @@ impl Receipt {
         let mut logs = Vec::with_capacity(count);
         for _ in 0..count {
             let address = Address::from(from.array()?);
-            let topics = (0..from.byte()?.min(5)).map(|_| from.array().map(B256::from)).collect::<Option<_>>()?;
+            let topics = (0..from.byte()?.min(5))
+                .map(|_| from.array().map(B256::from))
+                .collect::<Option<_>>()?;
             let data = from.slice()?;
-            logs.push(Log { address, data: LogData::new(topics, data.into())? });
+            logs.push(Log {
+                address,
+                data: LogData::new(topics, data.into())?,
+            });
         }
         let reason = from.slice()?;
         if from.rest() != 0 {
@@ -131,7 +152,12 @@ impl Receipt {
         } else {
             Status::Reverted(reason)
         };
-        Some(Self { status, gas_used, created, logs })
+        Some(Self {
+            status,
+            gas_used,
+            created,
+            logs,
+        })
     }
 }
 
@@ -183,7 +209,11 @@ mod tests {
     use super::*;
 
     fn logs() -> impl Strategy<Value = Vec<Log>> {
-        let log = (any::<[u8; 20]>(), prop::collection::vec(any::<[u8; 32]>(), 0..=4), any::<Vec<u8>>());
+        let log = (
+            any::<[u8; 20]>(),
+            prop::collection::vec(any::<[u8; 32]>(), 0..=4),
+            any::<Vec<u8>>(),
+        );
         prop::collection::vec(
             log.prop_map(|(address, topics, data)| {
                 Log::new_unchecked(
@@ -223,11 +253,21 @@ mod tests {
             status: Status::Reverted(Bytes::from_static(&[0xab])),
             gas_used: 0x1234,
             created: None,
-            logs: vec![Log::new_unchecked(Address::repeat_byte(1), vec![B256::repeat_byte(2)], vec![9].into())],
+            logs: vec![Log::new_unchecked(
+                Address::repeat_byte(1),
+                vec![B256::repeat_byte(2)],
+                vec![9].into(),
+            )],
         };
         assert_eq!(
             hex::encode(receipt.encode()),
-            format!("0100{:016x}00000001{}01{}0000000109{}", 0x1234, "01".repeat(20), "02".repeat(32), "00000001ab")
+            format!(
+                "0100{:016x}00000001{}01{}0000000109{}",
+                0x1234,
+                "01".repeat(20),
+                "02".repeat(32),
+                "00000001ab"
+            )
         );
     }
 }

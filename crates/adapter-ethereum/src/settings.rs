@@ -150,9 +150,24 @@ fn gas_limit_default() -> u64 {
 }
 
 impl Rules {
+    /// Rules of a network with the newest fork.
+    pub fn network(chain_id: u64) -> Self {
+        Self {
+            chain_id,
+            fork: Fork::default(),
+            gas_limit: GAS_LIMIT_DEFAULT,
+            profile: Profile::Transparent,
+            replay: None,
+        }
+    }
+
     /// Most gas of one transaction.
     pub fn transaction_gas_max(&self) -> u64 {
-        if self.fork >= Fork::Osaka { self.gas_limit.min(TRANSACTION_GAS_CAP) } else { self.gas_limit }
+        if self.fork >= Fork::Osaka {
+            self.gas_limit.min(TRANSACTION_GAS_CAP)
+        } else {
+            self.gas_limit
+        }
     }
 }
 
@@ -228,7 +243,9 @@ impl Settings {
         }
         for (hash, code) in &self.codes {
             if keccak256(code) != *hash {
-                return bad(format!("codes: the bytecode under {hash} has another Keccak-256"));
+                return bad(format!(
+                    "codes: the bytecode under {hash} has another Keccak-256"
+                ));
             }
         }
         for (address, account) in &self.alloc {
@@ -273,7 +290,10 @@ mod tests {
                   {"balance": "0x10", "storage": {"0x00": "0x0000000000000000000000000000000000000000000000000000000000000007"}}}}"#,
         )
         .expect("well formed");
-        assert_eq!((settings.rules.chain_id, settings.rules.gas_limit), (31337, 30_000_000));
+        assert_eq!(
+            (settings.rules.chain_id, settings.rules.gas_limit),
+            (31337, 30_000_000)
+        );
         assert_eq!(settings.rules.fork, Fork::Osaka);
         assert!(!settings.is_replay());
         let account = settings.alloc.values().next().expect("one account");
@@ -283,7 +303,9 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_name() {
         let refuse = |json: &str, expected: &str| {
-            let error = Settings::parse(json.as_bytes()).expect_err(json).to_string();
+            let error = Settings::parse(json.as_bytes())
+                .expect_err(json)
+                .to_string();
             assert!(error.contains(expected), "{error}");
         };
         refuse(r#"{}"#, "chainId");
@@ -292,7 +314,10 @@ mod tests {
         refuse(r#"{"chainId": 1, "gasLimit": 5}"#, "gasLimit");
         refuse(r#"{"chainId": 1, "fork": "tomorrow"}"#, "tomorrow");
         let hash = B256::ZERO;
-        refuse(&format!(r#"{{"chainId": 1, "codes": {{"{hash}": "0x60"}}}}"#), "Keccak");
+        refuse(
+            &format!(r#"{{"chainId": 1, "codes": {{"{hash}": "0x60"}}}}"#),
+            "Keccak",
+        );
         refuse(
             &format!(
                 r#"{{"chainId": 1, "alloc": {{"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266": {{"codeHash": "{hash}"}}}}}}"#

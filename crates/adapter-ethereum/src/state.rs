@@ -50,7 +50,11 @@ pub fn domains() -> Vec<DomainSpec> {
         (HASH, "block-hashes"),
         (LOGS, "log-filters"),
     ]
-    .map(|(domain, name)| DomainSpec { domain, name, layout: Layout::Hashed })
+    .map(|(domain, name)| DomainSpec {
+        domain,
+        name,
+        layout: Layout::Hashed,
+    })
     .into()
 }
 
@@ -67,7 +71,13 @@ pub struct AccountRecord {
 
 impl Default for AccountRecord {
     fn default() -> Self {
-        Self { balance: U256::ZERO, nonce: 0, code_hash: KECCAK_EMPTY, generation: 0, destroyed: false }
+        Self {
+            balance: U256::ZERO,
+            nonce: 0,
+            code_hash: KECCAK_EMPTY,
+            generation: 0,
+            destroyed: false,
+        }
     }
 }
 
@@ -105,10 +115,24 @@ impl AccountRecord {
         let (&flags, rest) = bytes.split_first()?;
         bytes = rest;
         let nonce = u64::from_be_bytes(*take(&mut bytes)?);
-        let code_hash = if flags & FLAG_CODE != 0 { B256::from(*take(&mut bytes)?) } else { KECCAK_EMPTY };
-        let generation = if flags & FLAG_GENERATION != 0 { u32::from_be_bytes(*take(&mut bytes)?) } else { 0 };
+        let code_hash = if flags & FLAG_CODE != 0 {
+            B256::from(*take(&mut bytes)?)
+        } else {
+            KECCAK_EMPTY
+        };
+        let generation = if flags & FLAG_GENERATION != 0 {
+            u32::from_be_bytes(*take(&mut bytes)?)
+        } else {
+            0
+        };
         let balance = U256::try_from_be_slice(bytes)?;
-        Some(Self { balance, nonce, code_hash, generation, destroyed: flags & FLAG_DESTROYED != 0 })
+        Some(Self {
+            balance,
+            nonce,
+            code_hash,
+            generation,
+            destroyed: flags & FLAG_DESTROYED != 0,
+        })
     }
 }
 
@@ -144,10 +168,13 @@ pub(crate) fn encode_slot(value: U256) -> Bytes {
 }
 
 /// The record of `address`, destroyed ones included.
-pub(crate) fn account_record(view: &dyn View, address: &Address) -> Result<Option<AccountRecord>, Lost> {
-    Ok(view
-        .get(ACCOUNT, address.as_slice())?
-        .map(|bytes| AccountRecord::decode(&bytes).expect("account records are written by this adapter only")))
+pub(crate) fn account_record(
+    view: &dyn View,
+    address: &Address,
+) -> Result<Option<AccountRecord>, Lost> {
+    Ok(view.get(ACCOUNT, address.as_slice())?.map(|bytes| {
+        AccountRecord::decode(&bytes).expect("account records are written by this adapter only")
+    }))
 }
 
 /// An existing account.
@@ -165,9 +192,11 @@ pub(crate) fn slot_of(
     slot: U256,
 ) -> Result<U256, Lost> {
     let (key, length) = storage_key(address, generation, slot);
-    Ok(view.get(STORAGE, &key[..length])?.map_or(U256::ZERO, |bytes| {
-        U256::try_from_be_slice(&bytes).expect("slots are written by this adapter only")
-    }))
+    Ok(view
+        .get(STORAGE, &key[..length])?
+        .map_or(U256::ZERO, |bytes| {
+            U256::try_from_be_slice(&bytes).expect("slots are written by this adapter only")
+        }))
 }
 
 /// A storage slot; zero if it was never set.
@@ -187,9 +216,9 @@ pub fn storage(view: &dyn View, address: &Address, slot: U256) -> Result<U256, L
 /// [`Lost`]: the state is gone.
 pub fn code(view: &dyn View, address: &Address) -> Result<Bytes, Lost> {
     match account(view, address)? {
-        Some(record) if record.code_hash != KECCAK_EMPTY => {
-            Ok(view.get(CODE, record.code_hash.as_slice())?.unwrap_or_default())
-        }
+        Some(record) if record.code_hash != KECCAK_EMPTY => Ok(view
+            .get(CODE, record.code_hash.as_slice())?
+            .unwrap_or_default()),
         _ => Ok(Bytes::new()),
     }
 }

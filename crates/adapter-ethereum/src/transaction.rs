@@ -55,7 +55,9 @@ impl Transaction {
         let envelope = decode(raw, rules)?;
         let signature = signature(&envelope);
         if signature.s() > HALF_ORDER && rules.fork >= Fork::Homestead {
-            return Err(malformed("invalid signature: s is above half the group order (EIP-2)"));
+            return Err(malformed(
+                "invalid signature: s is above half the group order (EIP-2)",
+            ));
         }
         let sender = recover(signature, envelope.signature_hash())
             .ok_or_else(|| malformed("invalid signature: no sender can be recovered"))?;
@@ -72,7 +74,12 @@ impl Transaction {
 
     fn assemble(raw: &Bytes, envelope: Envelope, sender: Address, rules: &Rules) -> Self {
         let env = environment(&envelope, sender, rules);
-        Self { hash: keccak256(raw), sender, envelope, env }
+        Self {
+            hash: keccak256(raw),
+            sender,
+            envelope,
+            env,
+        }
     }
 }
 
@@ -89,7 +96,10 @@ pub(crate) fn decode(raw: &[u8], rules: &Rules) -> Result<Envelope, Reject> {
         )));
     }
     if rules.replay.is_none() && raw.first() == Some(&3) {
-        return Err(Reject::new(Kind::Invalid, "transaction type not supported: this network has no blobs"));
+        return Err(Reject::new(
+            Kind::Invalid,
+            "transaction type not supported: this network has no blobs",
+        ));
     }
     let envelope = Envelope::decode_2718_exact(raw)
         .map_err(|e| malformed(format!("cannot decode the transaction: {e}")))?;
@@ -97,11 +107,18 @@ pub(crate) fn decode(raw: &[u8], rules: &Rules) -> Result<Envelope, Reject> {
         return Ok(envelope);
     }
     match envelope.chain_id() {
-        None => return Err(malformed("only replay-protected (EIP-155) transactions allowed over RPC")),
+        None => {
+            return Err(malformed(
+                "only replay-protected (EIP-155) transactions allowed over RPC",
+            ));
+        }
         Some(id) if id != rules.chain_id => {
             return Err(Reject::new(
                 Kind::Invalid,
-                format!("invalid chain id for signer: have {id} want {}", rules.chain_id),
+                format!(
+                    "invalid chain id for signer: have {id} want {}",
+                    rules.chain_id
+                ),
             ));
         }
         Some(_) => {}
@@ -129,10 +146,16 @@ pub(crate) fn decode(raw: &[u8], rules: &Rules) -> Result<Envelope, Reject> {
     }
     if envelope.nonce() == u64::MAX {
         // EIP-2681.
-        return Err(Reject::new(Kind::Invalid, "nonce has max value: 18446744073709551615"));
+        return Err(Reject::new(
+            Kind::Invalid,
+            "nonce has max value: 18446744073709551615",
+        ));
     }
     match envelope.authorization_list().map(<[_]>::len) {
-        Some(0) => Err(Reject::new(Kind::Invalid, "EIP-7702 transaction with empty auth list")),
+        Some(0) => Err(Reject::new(
+            Kind::Invalid,
+            "EIP-7702 transaction with empty auth list",
+        )),
         Some(n) if n > AUTHORIZATIONS_MAX => Err(Reject::new(
             Kind::Invalid,
             format!("authorization list has {n} entries, limit {AUTHORIZATIONS_MAX}"),
@@ -158,8 +181,12 @@ fn recover(signature: &Signature, hash: B256) -> Option<Address> {
     compact[32..].copy_from_slice(&signature.s().to_be_bytes::<32>());
     let id = RecoveryId::try_from(i32::from(signature.v())).ok()?;
     let signature = RecoverableSignature::from_compact(&compact, id).ok()?;
-    let key = SECP256K1.recover_ecdsa(Message::from_digest(hash.0), &signature).ok()?;
-    Some(Address::from_raw_public_key(&key.serialize_uncompressed()[1..]))
+    let key = SECP256K1
+        .recover_ecdsa(Message::from_digest(hash.0), &signature)
+        .ok()?;
+    Some(Address::from_raw_public_key(
+        &key.serialize_uncompressed()[1..],
+    ))
 }
 
 /// EIP-7702: an authority that cannot be recovered makes its tuple void, not the transaction.
@@ -185,7 +212,11 @@ fn environment(envelope: &Envelope, sender: Address, rules: &Rules) -> TxEnv {
         tx_type: envelope.tx_type() as u8,
         caller: sender,
         gas_limit: envelope.gas_limit(),
-        gas_price: if charged { envelope.max_fee_per_gas() } else { 0 },
+        gas_price: if charged {
+            envelope.max_fee_per_gas()
+        } else {
+            0
+        },
         kind: match envelope.to() {
             Some(to) => TxKind::Call(to),
             None => TxKind::Create,
@@ -194,9 +225,15 @@ fn environment(envelope: &Envelope, sender: Address, rules: &Rules) -> TxEnv {
         data: envelope.input().clone(),
         nonce: envelope.nonce(),
         chain_id: envelope.chain_id(),
-        access_list: envelope.access_list().cloned().unwrap_or_else(|| AccessList(Vec::new())),
+        access_list: envelope
+            .access_list()
+            .cloned()
+            .unwrap_or_else(|| AccessList(Vec::new())),
         gas_priority_fee: if charged { tip } else { tip.map(|_| 0) },
-        blob_hashes: envelope.blob_versioned_hashes().map(<[_]>::to_vec).unwrap_or_default(),
+        blob_hashes: envelope
+            .blob_versioned_hashes()
+            .map(<[_]>::to_vec)
+            .unwrap_or_default(),
         max_fee_per_blob_gas: envelope.max_fee_per_blob_gas().unwrap_or_default(),
         authorization_list: envelope
             .authorization_list()

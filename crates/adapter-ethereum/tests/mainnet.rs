@@ -8,7 +8,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use adapter::Outcome;
-use adapter_ethereum::{Alloc, Fork, Profile, Receipt, Replay, Rules, Settings, Transaction, account, storage};
+use adapter_ethereum::{
+    Alloc, Fork, Profile, Receipt, Replay, Rules, Settings, Transaction, account, storage,
+};
 use alloy_consensus::{Eip658Value, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -38,7 +40,9 @@ fn hash(value: &Value) -> B256 {
 fn alloc(pre: &Value, codes: &Codes) -> (BTreeMap<Address, Alloc>, Codes) {
     let alloc: BTreeMap<Address, Alloc> = serde_json::from_value(pre.clone()).expect("pre-state");
     let needed = alloc.values().filter_map(|account| account.code_hash);
-    let used = needed.filter_map(|hash| Some((hash, codes.get(&hash)?.clone()))).collect();
+    let used = needed
+        .filter_map(|hash| Some((hash, codes.get(&hash)?.clone())))
+        .collect();
     (alloc, used)
 }
 
@@ -55,19 +59,29 @@ fn compare(memory: &Memory, expected: &Value) -> Result<usize, String> {
             continue;
         }
         let found = found.ok_or_else(|| format!("{address} should exist"))?;
-        if found.balance != wide(&account_expected["balance"]) || found.nonce != number(&account_expected["nonce"]) {
-            return Err(format!("{address}: expected {account_expected}, found {found:?}"));
+        if found.balance != wide(&account_expected["balance"])
+            || found.nonce != number(&account_expected["nonce"])
+        {
+            return Err(format!(
+                "{address}: expected {account_expected}, found {found:?}"
+            ));
         }
         if let Some(code) = account_expected.get("codeHash")
             && found.code_hash != hash(code)
         {
             return Err(format!("{address}: another code"));
         }
-        for (slot, value) in account_expected["storage"].as_object().into_iter().flatten() {
+        for (slot, value) in account_expected["storage"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             let slot: U256 = slot.parse().expect("a slot");
             let found = storage(memory, &address, slot).expect("never lost");
             if found != wide(value) {
-                return Err(format!("{address} slot {slot}: expected {value}, found {found}"));
+                return Err(format!(
+                    "{address} slot {slot}: expected {value}, found {found}"
+                ));
             }
         }
     }
@@ -76,8 +90,13 @@ fn compare(memory: &Memory, expected: &Value) -> Result<usize, String> {
 
 #[test]
 fn every_mainnet_block_replays_under_its_own_rules() {
-    let (Some(folder), Some(codes)) = (data("mainnet/blocks"), codes()) else { return };
-    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("readable").map(|e| e.expect("entry").path()).collect();
+    let (Some(folder), Some(codes)) = (data("mainnet/blocks"), codes()) else {
+        return;
+    };
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("readable")
+        .map(|e| e.expect("entry").path())
+        .collect();
     paths.sort();
     let (mut blocks, mut transactions, mut roots, mut accounts) = (0, 0, 0, 0);
     for path in &paths {
@@ -89,7 +108,9 @@ fn every_mainnet_block_replays_under_its_own_rules() {
         roots += usize::from(has_root);
         accounts += compared;
     }
-    println!("{blocks} blocks, {transactions} transactions, {roots} receipts roots, {accounts} accounts compared");
+    println!(
+        "{blocks} blocks, {transactions} transactions, {roots} receipts roots, {accounts} accounts compared"
+    );
     assert_eq!((blocks, transactions), (58, 13_164));
 }
 
@@ -111,10 +132,13 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
                 prev_randao: hash(&header["mixHash"]),
                 difficulty: wide(&header["difficulty"]),
                 excess_blob_gas: header.get("excessBlobGas").map_or(0, number),
-                blob_base_fee_update_fraction: block.get("blobBaseFeeUpdateFraction").map_or(0, number),
+                blob_base_fee_update_fraction: block
+                    .get("blobBaseFeeUpdateFraction")
+                    .map_or(0, number),
                 parent_hash: hash(&header["parentHash"]),
                 parent_beacon_block_root: hash(&header["parentBeaconBlockRoot"]),
-                block_hashes: serde_json::from_value(block["blockHashes"].clone()).unwrap_or_default(),
+                block_hashes: serde_json::from_value(block["blockHashes"].clone())
+                    .unwrap_or_default(),
                 system_calls: true,
             }),
         },
@@ -129,10 +153,16 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
     let mut types = Vec::new();
     for transaction in given {
         let raw: Bytes = serde_json::from_value(transaction["raw"].clone()).expect("hex");
-        types.push(Transaction::admit(&raw.0, &settings.rules).map_err(|e| e.to_string())?.envelope.tx_type());
+        types.push(
+            Transaction::admit(&raw.0, &settings.rules)
+                .map_err(|e| e.to_string())?
+                .envelope
+                .tx_type(),
+        );
         let unit = unit(&*machine, &memory, raw.0).map_err(|e| format!("{e}: {transaction}"))?;
         assert_eq!(B256::from(unit.id.0), hash(&transaction["hash"]));
-        let sender: Address = serde_json::from_value(transaction["from"].clone()).expect("an address");
+        let sender: Address =
+            serde_json::from_value(transaction["from"].clone()).expect("an address");
         assert_eq!(unit.established, sender.as_slice());
         units.push(unit);
     }
@@ -142,17 +172,33 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
     let status = expected["status"].as_str().expect("text").as_bytes();
     let mut receipts = Vec::new();
     for (i, outcome) in outcomes.iter().enumerate() {
-        let Outcome::Applied { receipt } = outcome else { return Err(format!("transaction {i}: {outcome:?}")) };
+        let Outcome::Applied { receipt } = outcome else {
+            return Err(format!("transaction {i}: {outcome:?}"));
+        };
         let receipt = Receipt::decode(receipt).expect("well formed");
-        let found = (receipt.success(), receipt.gas_used, receipt.logs.len() as u64);
-        let wanted = (status[i] == b'1', number(&expected["gasUsed"][i]), number(&expected["logs"][i]));
+        let found = (
+            receipt.success(),
+            receipt.gas_used,
+            receipt.logs.len() as u64,
+        );
+        let wanted = (
+            status[i] == b'1',
+            number(&expected["gasUsed"][i]),
+            number(&expected["logs"][i]),
+        );
         if found != wanted {
-            return Err(format!("transaction {i}: expected {wanted:?}, found {found:?} ({:?})", receipt.status));
+            return Err(format!(
+                "transaction {i}: expected {wanted:?}, found {found:?} ({:?})",
+                receipt.status
+            ));
         }
         if let Some(created) = expected["contractAddress"].get(i.to_string()) {
             let created: Address = serde_json::from_value(created.clone()).expect("an address");
             if receipt.success() && receipt.created != Some(created) {
-                return Err(format!("transaction {i}: created {:?}, expected {created}", receipt.created));
+                return Err(format!(
+                    "transaction {i}: created {:?}, expected {created}",
+                    receipt.created
+                ));
             }
         }
         receipts.push(receipt);
@@ -165,10 +211,17 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
     if has_root {
         let root = receipts_root(&receipts, &types);
         if root != hash(&header["receiptsRoot"]) {
-            return Err(format!("receipts root {root}, header {}", header["receiptsRoot"]));
+            return Err(format!(
+                "receipts root {root}, header {}",
+                header["receiptsRoot"]
+            ));
         }
     }
-    Ok((outcomes.len(), has_root, compare(&memory, &expected["post"])?))
+    Ok((
+        outcomes.len(),
+        has_root,
+        compare(&memory, &expected["post"])?,
+    ))
 }
 
 fn receipts_root(receipts: &[Receipt], types: &[TxType]) -> B256 {
@@ -198,7 +251,9 @@ fn receipts_root(receipts: &[Receipt], types: &[TxType]) -> B256 {
 
 #[test]
 fn the_2000_transactions_of_the_workload_give_the_known_results() {
-    let (Some(path), Some(codes)) = (data("mainnet/workload-2000.json.gz"), codes()) else { return };
+    let (Some(path), Some(codes)) = (data("mainnet/workload-2000.json.gz"), codes()) else {
+        return;
+    };
     let workload: Value = serde_json::from_slice(&gunzip(&path)).expect("json");
     let (alloc, codes) = alloc(&workload["pre"], &codes);
     let env = &workload["env"];
@@ -241,19 +296,35 @@ fn the_2000_transactions_of_the_workload_give_the_known_results() {
                 unit(&*machine, &memory, raw.0).expect("admitted")
             })
             .collect();
-        for (i, outcome) in batch(&*machine, &mut memory, &units).into_iter().enumerate() {
+        for (i, outcome) in batch(&*machine, &mut memory, &units)
+            .into_iter()
+            .enumerate()
+        {
             let i = b * 100 + i;
-            let Outcome::Applied { receipt } = outcome else { panic!("transaction {i}: {outcome:?}") };
+            let Outcome::Applied { receipt } = outcome else {
+                panic!("transaction {i}: {outcome:?}")
+            };
             let receipt = Receipt::decode(&receipt).expect("well formed");
             assert_eq!(receipt.success(), status[i] == b'1', "status of {i}");
-            assert_eq!(receipt.gas_used, number(&expected["gasUsed"][i]), "gas of {i}");
-            assert_eq!(receipt.logs.len() as u64, number(&expected["logs"][i]), "logs of {i}");
+            assert_eq!(
+                receipt.gas_used,
+                number(&expected["gasUsed"][i]),
+                "gas of {i}"
+            );
+            assert_eq!(
+                receipt.logs.len() as u64,
+                number(&expected["logs"][i]),
+                "logs of {i}"
+            );
             succeeded += u64::from(receipt.success());
             total += receipt.gas_used;
         }
     }
     let compared = compare(&memory, &workload["postOsaka"]).expect("the known post-state");
-    println!("{} transactions, {succeeded} succeeded, {total} gas, {compared} accounts compared", given.len());
+    println!(
+        "{} transactions, {succeeded} succeeded, {total} gas, {compared} accounts compared",
+        given.len()
+    );
     assert_eq!(succeeded, number(&expected["succeeded"]));
     assert_eq!(total, number(&expected["totalGasUsed"]));
 }

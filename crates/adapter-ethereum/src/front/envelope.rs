@@ -31,7 +31,9 @@ pub(crate) struct Call<'a> {
 }
 
 /// Tells `"id": null` from no id.
-fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
@@ -52,7 +54,10 @@ impl<'a> Call<'a> {
         };
         match call.method.take() {
             Some(method) if call.jsonrpc.as_deref() == Some("2.0") => (id, Ok((method, call))),
-            _ => (if id.0.is_some() { id } else { Id::null() }, Err(RpcError::invalid_request())),
+            _ => (
+                if id.0.is_some() { id } else { Id::null() },
+                Err(RpcError::invalid_request()),
+            ),
         }
     }
 }
@@ -84,8 +89,14 @@ pub(crate) fn write(out: &mut Vec<u8>, id: &Id, answer: &Answer) {
             out.extend_from_slice(result.as_bytes());
         }
         Err(error) => {
-            out.extend_from_slice(format!(r#","error":{{"code":{},"message":"#, error.code).as_bytes());
-            out.extend_from_slice(serde_json::Value::from(error.message.as_str()).to_string().as_bytes());
+            out.extend_from_slice(
+                format!(r#","error":{{"code":{},"message":"#, error.code).as_bytes(),
+            );
+            out.extend_from_slice(
+                serde_json::Value::from(error.message.as_str())
+                    .to_string()
+                    .as_bytes(),
+            );
             if let Some(data) = &error.data {
                 out.extend_from_slice(br#","data":"#);
                 out.extend_from_slice(data.as_bytes());
@@ -107,11 +118,18 @@ pub(crate) struct RpcError {
 
 impl RpcError {
     pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+        Self {
+            code,
+            message: message.into(),
+            data: None,
+        }
     }
 
     pub(crate) fn with_data(self, data: String) -> Self {
-        Self { data: Some(data), ..self }
+        Self {
+            data: Some(data),
+            ..self
+        }
     }
 
     pub(crate) fn parse() -> Self {
@@ -119,13 +137,19 @@ impl RpcError {
     }
 
     pub(crate) fn invalid_request() -> Self {
-        Self::new(-32600, "invalid request: expected jsonrpc \"2.0\", a method and an id")
+        Self::new(
+            -32600,
+            "invalid request: expected jsonrpc \"2.0\", a method and an id",
+        )
     }
 
     pub(crate) fn no_method(name: &str) -> Self {
         // What is echoed is what the caller sent, cut to a name's length.
         let name: String = name.chars().take(64).collect();
-        Self::new(-32601, format!("the method {name} does not exist/is not available"))
+        Self::new(
+            -32601,
+            format!("the method {name} does not exist/is not available"),
+        )
     }
 
     pub(crate) fn invalid_params(message: impl Into<String>) -> Self {
@@ -183,6 +207,8 @@ impl From<NotYet> for Stop {
 
 impl From<Lost> for Stop {
     fn from(_: Lost) -> Self {
-        Self::Error(RpcError::server("this node's state is being rebuilt: try again, or ask another node"))
+        Self::Error(RpcError::server(
+            "this node's state is being rebuilt: try again, or ask another node",
+        ))
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use adapter::{Batch, Caller, Push, StreamId};
 use alloy_primitives::keccak256;
-use serde_json::{Value, json};
+use serde_json::Value;
 use types::{ActorId, Millis};
 
 use super::json;
@@ -65,12 +65,24 @@ pub(crate) struct TooMany(pub(crate) usize);
 
 impl Interests {
     pub(crate) fn new(key: [u8; 32]) -> Self {
-        Self { key, made: 0, filters: BTreeMap::new(), subscriptions: BTreeMap::new() }
+        Self {
+            key,
+            made: 0,
+            filters: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+        }
     }
 
     fn name(&mut self) -> Name {
         self.made += 1;
-        let digest = keccak256([b"coco ethereum filter v1".as_slice(), &self.key, &self.made.to_be_bytes()].concat());
+        let digest = keccak256(
+            [
+                b"coco ethereum filter v1".as_slice(),
+                &self.key,
+                &self.made.to_be_bytes(),
+            ]
+            .concat(),
+        );
         *digest.first_chunk().expect("32 bytes have a first half")
     }
 
@@ -82,18 +94,41 @@ impl Interests {
         interest: Interest,
         next: u64,
     ) -> Result<Name, TooMany> {
-        self.filters.retain(|_, filter| now.since(filter.read) < FILTER_IDLE_MS);
-        if self.filters.values().filter(|filter| filter.owner == caller.actor).count() >= FILTERS_MAX {
+        self.filters
+            .retain(|_, filter| now.since(filter.read) < FILTER_IDLE_MS);
+        if self
+            .filters
+            .values()
+            .filter(|filter| filter.owner == caller.actor)
+            .count()
+            >= FILTERS_MAX
+        {
             return Err(TooMany(FILTERS_MAX));
         }
         let name = self.name();
-        self.filters.insert(name, Filter { interest, next, owner: caller.actor, read: now });
+        self.filters.insert(
+            name,
+            Filter {
+                interest,
+                next,
+                owner: caller.actor,
+                read: now,
+            },
+        );
         Ok(name)
     }
 
     /// The caller's own filter of this name.
-    pub(crate) fn filter(&mut self, caller: &Caller, now: Millis, name: &Name) -> Option<&mut Filter> {
-        let filter = self.filters.get_mut(name).filter(|filter| filter.owner == caller.actor)?;
+    pub(crate) fn filter(
+        &mut self,
+        caller: &Caller,
+        now: Millis,
+        name: &Name,
+    ) -> Option<&mut Filter> {
+        let filter = self
+            .filters
+            .get_mut(name)
+            .filter(|filter| filter.owner == caller.actor)?;
         if now.since(filter.read) >= FILTER_IDLE_MS {
             self.filters.remove(name);
             return None;
@@ -116,7 +151,8 @@ impl Interests {
             return Err(TooMany(SUBSCRIPTIONS_MAX));
         }
         let name = self.name();
-        self.subscriptions.insert((stream, name), Subscription { interest, sight });
+        self.subscriptions
+            .insert((stream, name), Subscription { interest, sight });
         Ok(name)
     }
 
@@ -132,29 +168,37 @@ impl Interests {
     }
 
     fn of_stream(&self, stream: StreamId) -> impl Iterator<Item = (StreamId, Name)> {
-        self.subscriptions.range((stream, [0; 16])..=(stream, [255; 16])).map(|(key, _)| *key)
+        self.subscriptions
+            .range((stream, [0; 16])..=(stream, [255; 16]))
+            .map(|(key, _)| *key)
     }
 
     /// Tells all subscribers of a block.
     pub(crate) fn notify(&self, batch: &Batch, stored: &Stored, push: &mut Vec<Push>) {
+        if self.subscriptions.is_empty() {
+            return;
+        }
+        // Written once, however many listen.
+        let head = Value::Object(json::header(stored)).to_string();
         for ((stream, name), subscription) in &self.subscriptions {
-            let mut tell = |result: &Value| {
-                let message = json!({
-                    "jsonrpc": "2.0",
-                    "method": "eth_subscription",
-                    "params": { "subscription": json::bytes(name), "result": result },
+            let mut tell = |result: &str| {
+                let name = hex::encode(name);
+                let message = format!(
+                    r#"{{"jsonrpc":"2.0","method":"eth_subscription","params":{{"subscription":"0x{name}","result":{result}}}}}"#
+                );
+                push.push(Push {
+                    stream: *stream,
+                    message: message.into(),
                 });
-                push.push(Push { stream: *stream, message: message.to_string().into() });
             };
             match &subscription.interest {
-                Interest::Blocks => tell(&Value::Object(json::header(stored))),
-                Interest::Transactions => {
-                    json::all(batch, &subscription.sight).for_each(|included| tell(&json!(included.hash())));
-                }
+                Interest::Blocks => tell(&head),
+                Interest::Transactions => json::all(batch, &subscription.sight)
+                    .for_each(|included| tell(&json::text(included.hash()))),
                 Interest::Logs(pattern, _) => {
                     let mut found = Vec::new();
                     matching(pattern, batch, stored, &subscription.sight, &mut found);
-                    found.iter().for_each(tell);
+                    found.iter().for_each(|log| tell(&log.to_string()));
                 }
             }
         }
@@ -168,39 +212,72 @@ mod tests {
     use super::*;
 
     fn actor(byte: u8) -> Caller {
-        Caller { actor: ActorId([byte; 32]), name: "a".into(), role: Role::Member, auditor: false }
+        Caller {
+            actor: ActorId([byte; 32]),
+            name: "a".into(),
+            role: Role::Member,
+            auditor: false,
+        }
     }
 
     #[test]
     fn filters_belong_to_their_caller_and_expire() {
         let mut interests = Interests::new([1; 32]);
         let (ada, eve) = (actor(1), actor(2));
-        let name = interests.install(&ada, Millis(0), Interest::Blocks, 1).expect("room");
+        let name = interests
+            .install(&ada, Millis(0), Interest::Blocks, 1)
+            .expect("room");
         assert!(interests.filter(&eve, Millis(1), &name).is_none());
         assert!(!interests.uninstall(&eve, Millis(1), &name));
-        assert!(interests.filter(&ada, Millis(FILTER_IDLE_MS - 1), &name).is_some());
-        assert!(interests.filter(&ada, Millis(3 * FILTER_IDLE_MS), &name).is_none());
-        let other = interests.install(&ada, Millis(0), Interest::Blocks, 1).expect("room");
+        assert!(
+            interests
+                .filter(&ada, Millis(FILTER_IDLE_MS - 1), &name)
+                .is_some()
+        );
+        assert!(
+            interests
+                .filter(&ada, Millis(3 * FILTER_IDLE_MS), &name)
+                .is_none()
+        );
+        let other = interests
+            .install(&ada, Millis(0), Interest::Blocks, 1)
+            .expect("room");
         assert_ne!(name, other);
-        assert!(interests.uninstall(&ada, Millis(1), &other) && !interests.uninstall(&ada, Millis(1), &other));
+        assert!(
+            interests.uninstall(&ada, Millis(1), &other)
+                && !interests.uninstall(&ada, Millis(1), &other)
+        );
     }
 
     #[test]
     fn one_actor_cannot_take_all_filters() {
         let mut interests = Interests::new([1; 32]);
         for _ in 0..FILTERS_MAX {
-            interests.install(&actor(1), Millis(0), Interest::Blocks, 1).expect("room");
+            interests
+                .install(&actor(1), Millis(0), Interest::Blocks, 1)
+                .expect("room");
         }
-        assert_eq!(interests.install(&actor(1), Millis(0), Interest::Blocks, 1), Err(TooMany(FILTERS_MAX)));
-        assert!(interests.install(&actor(2), Millis(0), Interest::Blocks, 1).is_ok());
+        assert_eq!(
+            interests.install(&actor(1), Millis(0), Interest::Blocks, 1),
+            Err(TooMany(FILTERS_MAX))
+        );
+        assert!(
+            interests
+                .install(&actor(2), Millis(0), Interest::Blocks, 1)
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_closed_connection_leaves_no_subscription() {
         let mut interests = Interests::new([1; 32]);
         let sight = Sight::of(&actor(1));
-        let name = interests.subscribe(StreamId(1), sight.clone(), Interest::Blocks).expect("room");
-        let kept = interests.subscribe(StreamId(2), sight, Interest::Blocks).expect("room");
+        let name = interests
+            .subscribe(StreamId(1), sight.clone(), Interest::Blocks)
+            .expect("room");
+        let kept = interests
+            .subscribe(StreamId(2), sight, Interest::Blocks)
+            .expect("room");
         assert!(!interests.unsubscribe(StreamId(2), &name));
         interests.close(StreamId(1));
         assert_eq!(interests.subscriptions.len(), 1);

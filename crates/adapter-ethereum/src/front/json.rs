@@ -48,7 +48,13 @@ pub(crate) fn included<'a>(batch: &'a Batch, position: u32, sight: &Sight) -> Op
     if !sight.transaction(&sender, envelope.to().as_ref()) {
         return None;
     }
-    Some(Included { unit, envelope, sender, receipt: Receipt::decode(receipt)?, position })
+    Some(Included {
+        unit,
+        envelope,
+        sender,
+        receipt: Receipt::decode(receipt)?,
+        position,
+    })
 }
 
 /// All units that the caller may see.
@@ -104,10 +110,16 @@ pub(crate) fn header(block: &Stored) -> Map<String, Value> {
     };
     let header = &block.header;
     put("baseFeePerGas", header.base_fee_per_gas.map(quantity));
-    put("withdrawalsRoot", header.withdrawals_root.map(|root| json!(root)));
+    put(
+        "withdrawalsRoot",
+        header.withdrawals_root.map(|root| json!(root)),
+    );
     put("blobGasUsed", header.blob_gas_used.map(quantity));
     put("excessBlobGas", header.excess_blob_gas.map(quantity));
-    put("parentBeaconBlockRoot", header.parent_beacon_block_root.map(|root| json!(root)));
+    put(
+        "parentBeaconBlockRoot",
+        header.parent_beacon_block_root.map(|root| json!(root)),
+    );
     put("requestsHash", header.requests_hash.map(|hash| json!(hash)));
     map
 }
@@ -119,7 +131,12 @@ pub(crate) enum Detail {
     Full,
 }
 
-pub(crate) fn block(stored: &Stored, batch: Option<&Batch>, detail: Detail, sight: &Sight) -> Value {
+pub(crate) fn block(
+    stored: &Stored,
+    batch: Option<&Batch>,
+    detail: Detail,
+    sight: &Sight,
+) -> Value {
     let mut map = header(stored);
     let mut size = alloy_rlp::encode(&stored.header).len();
     let mut transactions = Vec::new();
@@ -127,7 +144,12 @@ pub(crate) fn block(stored: &Stored, batch: Option<&Batch>, detail: Detail, sigh
         size += included.unit.raw.len();
         transactions.push(match detail {
             Detail::Hashes => json!(included.hash()),
-            Detail::Full => transaction(&included.envelope, &included.hash(), &included.sender, Some((stored, included.position))),
+            Detail::Full => transaction(
+                &included.envelope,
+                &included.hash(),
+                &included.sender,
+                Some((stored, included.position)),
+            ),
         });
     }
     map.insert("size".into(), quantity(size));
@@ -153,10 +175,22 @@ pub(crate) fn transaction(
     let kind = envelope.tx_type() as u8;
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.into(), value);
-    put("blockHash", place.map_or(Value::Null, |(block, _)| json!(block.hash)));
-    put("blockNumber", place.map_or(Value::Null, |(block, _)| quantity(block.header.number)));
-    put("blockTimestamp", place.map_or(Value::Null, |(block, _)| quantity(block.header.timestamp)));
-    put("transactionIndex", place.map_or(Value::Null, |(_, position)| quantity(position)));
+    put(
+        "blockHash",
+        place.map_or(Value::Null, |(block, _)| json!(block.hash)),
+    );
+    put(
+        "blockNumber",
+        place.map_or(Value::Null, |(block, _)| quantity(block.header.number)),
+    );
+    put(
+        "blockTimestamp",
+        place.map_or(Value::Null, |(block, _)| quantity(block.header.timestamp)),
+    );
+    put(
+        "transactionIndex",
+        place.map_or(Value::Null, |(_, position)| quantity(position)),
+    );
     put("hash", json!(hash));
     put("type", quantity(kind));
     put("from", lower(sender));
@@ -224,17 +258,36 @@ pub(crate) fn first_log(batch: &Batch, position: u32) -> usize {
 
 /// Cumulative gas equals the transaction's own, and the bloom holds the visible logs only: neither
 /// tells of other parties' transactions.
-pub(crate) fn receipt(included: &Included<'_>, block: &Stored, first_log: usize, sight: &Sight) -> Value {
+pub(crate) fn receipt(
+    included: &Included<'_>,
+    block: &Stored,
+    first_log: usize,
+    sight: &Sight,
+) -> Value {
     let receipt = &included.receipt;
     let envelope = &included.envelope;
     let created = envelope.to().is_none().then(|| {
-        receipt.created.unwrap_or_else(|| included.sender.create(envelope.nonce()))
+        receipt
+            .created
+            .unwrap_or_else(|| included.sender.create(envelope.nonce()))
     });
-    let visible: Vec<(usize, &Log)> =
-        receipt.logs.iter().enumerate().filter(|(_, log)| sight.log(log)).collect();
+    let visible: Vec<(usize, &Log)> = receipt
+        .logs
+        .iter()
+        .enumerate()
+        .filter(|(_, log)| sight.log(log))
+        .collect();
     let logs: Vec<Value> = visible
         .iter()
-        .map(|(i, entry)| log(entry, block, &included.hash(), included.position, first_log + i))
+        .map(|(i, entry)| {
+            log(
+                entry,
+                block,
+                &included.hash(),
+                included.position,
+                first_log + i,
+            )
+        })
         .collect();
     json!({
         "transactionHash": included.hash(),
@@ -255,7 +308,13 @@ pub(crate) fn receipt(included: &Included<'_>, block: &Stored, first_log: usize,
     })
 }
 
-pub(crate) fn log(log: &Log, block: &Stored, transaction: &B256, position: u32, index: usize) -> Value {
+pub(crate) fn log(
+    log: &Log,
+    block: &Stored,
+    transaction: &B256,
+    position: u32,
+    index: usize,
+) -> Value {
     json!({
         "address": lower(&log.address),
         "topics": log.data.topics(),

@@ -61,13 +61,26 @@ impl Pattern {
         let topics = log.data.topics();
         (self.addresses.is_empty() || self.addresses.contains(&log.address))
             && self.topics.len() <= topics.len()
-            && self.topics.iter().zip(topics).all(|(wanted, topic)| wanted.is_empty() || wanted.contains(topic))
+            && self
+                .topics
+                .iter()
+                .zip(topics)
+                .all(|(wanted, topic)| wanted.is_empty() || wanted.contains(topic))
     }
 
     fn may_match(&self, filter: &LogFilter) -> bool {
-        let any = |mut items: std::slice::Iter<'_, B256>| items.any(|item| filter.may_hold(item.as_slice()));
-        (self.addresses.is_empty() || self.addresses.iter().any(|item| filter.may_hold(item.as_slice())))
-            && self.topics.iter().all(|wanted| wanted.is_empty() || any(wanted.iter()))
+        let any = |mut items: std::slice::Iter<'_, B256>| {
+            items.any(|item| filter.may_hold(item.as_slice()))
+        };
+        (self.addresses.is_empty()
+            || self
+                .addresses
+                .iter()
+                .any(|item| filter.may_hold(item.as_slice())))
+            && self
+                .topics
+                .iter()
+                .all(|wanted| wanted.is_empty() || any(wanted.iter()))
     }
 }
 
@@ -81,7 +94,11 @@ pub(crate) enum Range {
 impl Options {
     /// Checks the options.
     pub(crate) fn into_parts(self) -> Result<(Pattern, Range), RpcError> {
-        let too_many = || RpcError::invalid_params(format!("exceed max addresses or topics: at most {ALTERNATIVES_MAX}"));
+        let too_many = || {
+            RpcError::invalid_params(format!(
+                "exceed max addresses or topics: at most {ALTERNATIVES_MAX}"
+            ))
+        };
         let addresses = match self.address {
             None => Vec::new(),
             Some(OneOrMany::One(address)) => vec![address],
@@ -92,16 +109,22 @@ impl Options {
         }
         let given = self.topics.unwrap_or_default();
         if given.len() > 4 {
-            return Err(RpcError::invalid_params("exceed max topics: a log has at most four"));
+            return Err(RpcError::invalid_params(
+                "exceed max topics: a log has at most four",
+            ));
         }
         let mut topics = Vec::new();
         for position in given {
             topics.push(match position {
                 None | Some(OneOrMany::One(None)) => Vec::new(),
                 Some(OneOrMany::One(Some(topic))) => vec![topic],
-                Some(OneOrMany::Many(many)) if many.len() > ALTERNATIVES_MAX => return Err(too_many()),
+                Some(OneOrMany::Many(many)) if many.len() > ALTERNATIVES_MAX => {
+                    return Err(too_many());
+                }
                 // null among alternatives: any.
-                Some(OneOrMany::Many(many)) => many.into_iter().collect::<Option<_>>().unwrap_or_default(),
+                Some(OneOrMany::Many(many)) => {
+                    many.into_iter().collect::<Option<_>>().unwrap_or_default()
+                }
             });
         }
         let range = match (self.block_hash, self.from_block, self.to_block) {
@@ -111,9 +134,10 @@ impl Options {
                     "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other",
                 ));
             }
-            (None, from, to) => {
-                Range::Blocks { from: from.unwrap_or(BlockId::Head), to: to.unwrap_or(BlockId::Head) }
-            }
+            (None, from, to) => Range::Blocks {
+                from: from.unwrap_or(BlockId::Head),
+                to: to.unwrap_or(BlockId::Head),
+            },
         };
         Ok((Pattern { addresses, topics }, range))
     }
@@ -127,9 +151,8 @@ impl Range {
             match id {
                 BlockId::Head => Ok(head),
                 BlockId::Number(number) => Ok(*number),
-                BlockId::Hash(hash) => {
-                    block::number_of(view, hash)?.ok_or_else(|| RpcError::server("unknown block").into())
-                }
+                BlockId::Hash(hash) => block::number_of(view, hash)?
+                    .ok_or_else(|| RpcError::server("unknown block").into()),
             }
         };
         let (from, to) = match self {
@@ -147,7 +170,10 @@ impl Range {
         }
         let to = to.min(head);
         if to - from >= BLOCKS_MAX {
-            return Err(RpcError::limit(format!("block range too large: at most {BLOCKS_MAX} blocks")).into());
+            return Err(RpcError::limit(format!(
+                "block range too large: at most {BLOCKS_MAX} blocks"
+            ))
+            .into());
         }
         Ok(Some((from, to)))
     }
@@ -164,11 +190,20 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) fn new(pattern: Pattern, first: u64, last: u64) -> Self {
-        Self { pattern, next: first, last, found: Vec::new() }
+        Self {
+            pattern,
+            next: first,
+            last,
+            found: Vec::new(),
+        }
     }
 
     /// The logs, once all blocks were looked at.
-    pub(crate) fn poll(&mut self, context: &mut dyn Context, sight: &Sight) -> Result<Vec<Value>, Stop> {
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut dyn Context,
+        sight: &Sight,
+    ) -> Result<Vec<Value>, Stop> {
         while let Some(number) = self.candidate(context.view())? {
             let batch = match context.batch(Height(number)) {
                 Ok(batch) => batch,
@@ -234,7 +269,9 @@ pub(crate) fn matching(
 ) {
     let mut index = 0;
     for (position, (unit, receipt)) in (0u32..).zip(&batch.units) {
-        let Some(receipt) = crate::receipt::Receipt::decode(receipt) else { continue };
+        let Some(receipt) = crate::receipt::Receipt::decode(receipt) else {
+            continue;
+        };
         let hash = B256::from(unit.id.0);
         for log in &receipt.logs {
             if pattern.matches(log) && sight.log(log) {
@@ -251,7 +288,10 @@ mod tests {
 
     fn pattern(json: &str) -> Result<Pattern, String> {
         let options: Options = serde_json::from_str(json).map_err(|e| e.to_string())?;
-        options.into_parts().map(|(pattern, _)| pattern).map_err(|e| e.message)
+        options
+            .into_parts()
+            .map(|(pattern, _)| pattern)
+            .map_err(|e| e.message)
     }
 
     fn log(address: u8, topics: &[u8]) -> Log {
@@ -269,15 +309,26 @@ mod tests {
             let mut filter = LogFilter::default();
             filter.add(&log);
             let matches = pattern.matches(&log);
-            assert!(!matches || pattern.may_match(&filter), "the filter misses what matches: {json}");
+            assert!(
+                !matches || pattern.may_match(&filter),
+                "the filter misses what matches: {json}"
+            );
             matches
         };
         assert!(check("{}", 9, &[]));
         assert!(check(&format!(r#"{{"topics":["{one}"]}}"#), 9, &[1, 2]));
         assert!(!check(&format!(r#"{{"topics":["{one}"]}}"#), 9, &[2, 1]));
-        assert!(check(&format!(r#"{{"topics":[null,"{one}"]}}"#), 9, &[2, 1]));
+        assert!(check(
+            &format!(r#"{{"topics":[null,"{one}"]}}"#),
+            9,
+            &[2, 1]
+        ));
         assert!(!check(&format!(r#"{{"topics":[null,"{one}"]}}"#), 9, &[1]));
-        assert!(check(&format!(r#"{{"topics":[["{one}","{two}"]]}}"#), 9, &[2]));
+        assert!(check(
+            &format!(r#"{{"topics":[["{one}","{two}"]]}}"#),
+            9,
+            &[2]
+        ));
         assert!(check(r#"{"topics":[[]]}"#, 9, &[2]));
         assert!(!check(r#"{"topics":[null]}"#, 9, &[]));
         let nine = Address::repeat_byte(9);
@@ -288,8 +339,16 @@ mod tests {
     #[test]
     fn impossible_options_are_refused() {
         let hash = B256::ZERO;
-        assert!(pattern(&format!(r#"{{"blockHash":"{hash}","fromBlock":"0x1"}}"#)).unwrap_err().contains("both"));
-        assert!(pattern(r#"{"topics":[null,null,null,null,null]}"#).unwrap_err().contains("max topics"));
+        assert!(
+            pattern(&format!(r#"{{"blockHash":"{hash}","fromBlock":"0x1"}}"#))
+                .unwrap_err()
+                .contains("both")
+        );
+        assert!(
+            pattern(r#"{"topics":[null,null,null,null,null]}"#)
+                .unwrap_err()
+                .contains("max topics")
+        );
         assert!(pattern(r#"{"address":"0x12"}"#).is_err());
     }
 }

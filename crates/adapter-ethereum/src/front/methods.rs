@@ -78,10 +78,12 @@ pub(crate) fn answer(
             let hash: B256 = params.required(0)?;
             get_block(session, context, BlockId::Hash(hash), params)?.into()
         }
-        "eth_getHeaderByNumber" | "eth_getHeaderByHash" => match find(context, params.required(0)?)? {
-            Some(stored) => Value::Object(show::header(&stored)).into(),
-            None => Value::Null.into(),
-        },
+        "eth_getHeaderByNumber" | "eth_getHeaderByHash" => {
+            match find(context, params.required(0)?)? {
+                Some(stored) => Value::Object(show::header(&stored)).into(),
+                None => Value::Null.into(),
+            }
+        }
         "eth_getBlockTransactionCountByNumber" | "eth_getBlockTransactionCountByHash" => {
             match find(context, params.required(0)?)? {
                 Some(stored) => {
@@ -93,20 +95,29 @@ pub(crate) fn answer(
             }
         }
         "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
-            find(context, params.required(0)?)?.map_or(Value::Null, |_| quantity(0u64)).into()
+            find(context, params.required(0)?)?
+                .map_or(Value::Null, |_| quantity(0u64))
+                .into()
         }
-        "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => Value::Null.into(),
+        "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => {
+            Value::Null.into()
+        }
         "eth_getBlockReceipts" => match find(context, params.required(0)?)? {
             Some(stored) => {
-                let Some(batch) = body(context, &stored)? else { return Ok(json!([]).into()) };
+                let Some(batch) = body(context, &stored)? else {
+                    return Ok(json!([]).into());
+                };
                 let mut first = 0;
                 let mut receipts = Vec::new();
-                for position in 0..u32::try_from(batch.units.len()).expect("a batch has at most 4096 units") {
+                for position in
+                    0..u32::try_from(batch.units.len()).expect("a batch has at most 4096 units")
+                {
                     if let Some(included) = show::included(&batch, position, sight) {
                         receipts.push(show::receipt(&included, &stored, first, sight));
                     }
                     let (_, receipt) = &batch.units[position as usize]; // just bounded by the length
-                    first += crate::receipt::Receipt::decode(receipt).map_or(0, |receipt| receipt.logs.len());
+                    first += crate::receipt::Receipt::decode(receipt)
+                        .map_or(0, |receipt| receipt.logs.len());
                 }
                 Value::Array(receipts).into()
             }
@@ -114,37 +125,49 @@ pub(crate) fn answer(
         },
         "eth_getTransactionByBlockNumberAndIndex" | "eth_getTransactionByBlockHashAndIndex" => {
             let index: Quantity = params.required(1)?;
-            let Some(stored) = find(context, params.required(0)?)? else { return Ok(Value::Null.into()) };
+            let Some(stored) = find(context, params.required(0)?)? else {
+                return Ok(Value::Null.into());
+            };
             let batch = body(context, &stored)?;
             let position = u32::try_from(index.0).unwrap_or(u32::MAX);
-            let found = batch.as_ref().and_then(|batch| show::included(batch, position, sight));
+            let found = batch
+                .as_ref()
+                .and_then(|batch| show::included(batch, position, sight));
             found
                 .map_or(Value::Null, |i| {
                     show::transaction(&i.envelope, &i.hash(), &i.sender, Some((&stored, position)))
                 })
                 .into()
         }
-        "eth_getTransactionByHash" => transaction_by_hash(session, context, params.required(0)?)?.into(),
+        "eth_getTransactionByHash" => {
+            transaction_by_hash(session, context, params.required(0)?)?.into()
+        }
         "eth_getRawTransactionByHash" => {
             let hash: B256 = params.required(0)?;
             let raw = match place(context, &hash)? {
-                Some((batch, _, position)) => show::included(&batch, position, sight).map(|i| i.unit.raw.clone()),
+                Some((batch, _, position)) => {
+                    show::included(&batch, position, sight).map(|i| i.unit.raw.clone())
+                }
                 None => pending(session, context, &hash)?.map(|(raw, _)| raw),
             };
             raw.map_or(Value::Null, |raw| bytes(&raw)).into()
         }
-        "eth_getTransactionReceipt" => receipt_by_hash(session, context, &params.required(0)?)?.into(),
+        "eth_getTransactionReceipt" => {
+            receipt_by_hash(session, context, &params.required(0)?)?.into()
+        }
 
         "eth_getBalance" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let record = state::account(context.view(), &address)?.filter(|_| sight.account(&address));
+            let record =
+                state::account(context.view(), &address)?.filter(|_| sight.account(&address));
             quantity(record.map_or(U256::ZERO, |record| record.balance)).into()
         }
         "eth_getTransactionCount" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let record = state::account(context.view(), &address)?.filter(|_| sight.account(&address));
+            let record =
+                state::account(context.view(), &address)?.filter(|_| sight.account(&address));
             let committed = record.map_or(0, |record| record.nonce);
             let waiting = match params.optional::<String>(1) {
                 Ok(Some(tag)) if tag == "pending" && sight.account(&address) => {
@@ -157,28 +180,49 @@ pub(crate) fn answer(
         "eth_getCode" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let code = if sight.account(&address) { state::code(context.view(), &address)? } else { Default::default() };
+            let code = if sight.account(&address) {
+                state::code(context.view(), &address)?
+            } else {
+                Default::default()
+            };
             bytes(&code).into()
         }
         "eth_getStorageAt" => {
             let address: Address = params.required(0)?;
             let slot: U256 = params.required(1)?;
             at_head(context, params.optional(2)?)?;
-            let value = if sight.account(&address) { state::storage(context.view(), &address, slot)? } else { U256::ZERO };
+            let value = if sight.account(&address) {
+                state::storage(context.view(), &address, slot)?
+            } else {
+                U256::ZERO
+            };
             bytes(&value.to_be_bytes::<32>()).into()
         }
         "eth_call" => {
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;
             no_overrides(params)?;
-            let output: Bytes = simulate::call(context.view(), &session.shared.machine, &rules, request)?;
+            let output: Bytes = simulate::call(
+                context.view(),
+                &session.shared.machine,
+                &rules,
+                &session.meter,
+                request,
+            )?;
             bytes(&output).into()
         }
         "eth_estimateGas" => {
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;
             no_overrides(params)?;
-            quantity(simulate::estimate(context.view(), &session.shared.machine, &rules, request)?).into()
+            quantity(simulate::estimate(
+                context.view(),
+                &session.shared.machine,
+                &rules,
+                &session.meter,
+                request,
+            )?)
+            .into()
         }
 
         "eth_getLogs" => {
@@ -193,15 +237,24 @@ pub(crate) fn answer(
             install(session, context, Interest::Logs(pattern, range))?.into()
         }
         "eth_newBlockFilter" => install(session, context, Interest::Blocks)?.into(),
-        "eth_newPendingTransactionFilter" => install(session, context, Interest::Transactions)?.into(),
+        "eth_newPendingTransactionFilter" => {
+            install(session, context, Interest::Transactions)?.into()
+        }
         "eth_uninstallFilter" => {
             let name = name(params)?;
             let now = context.now();
-            json!(name.is_some_and(|name| session.interests().uninstall(&session.caller, now, &name))).into()
+            json!(name.is_some_and(|name| session.interests().uninstall(
+                &session.caller,
+                now,
+                &name
+            )))
+            .into()
         }
         "eth_getFilterLogs" => {
             let (_, filter, _) = filter(session, context, params)?;
-            let Interest::Logs(pattern, range) = filter else { return Err(no_filter()) };
+            let Interest::Logs(pattern, range) = filter else {
+                return Err(no_filter());
+            };
             match range.resolve(context.view())? {
                 Some((first, last)) => Reply::Search(Search::new(pattern, first, last), None),
                 None => json!([]).into(),
@@ -210,12 +263,18 @@ pub(crate) fn answer(
         "eth_getFilterChanges" => filter_changes(session, context, params)?,
         "eth_subscribe" => subscribe(session, params)?.into(),
         "eth_unsubscribe" => {
-            let Some(stream) = session.socket else { return Err(needs_socket()) };
+            let Some(stream) = session.socket else {
+                return Err(needs_socket());
+            };
             let name = name(params)?;
             json!(name.is_some_and(|name| session.interests().unsubscribe(stream, &name))).into()
         }
         closed if is_closed(closed) => {
-            return Err(RpcError::new(-32004, format!("{closed} is not available on this network")).into());
+            return Err(RpcError::new(
+                -32004,
+                format!("{closed} is not available on this network"),
+            )
+            .into());
         }
         unknown => return Err(RpcError::no_method(unknown).into()),
     })
@@ -223,7 +282,9 @@ pub(crate) fn answer(
 
 /// Methods that would show what the network's policy hides: closed for everybody.
 fn is_closed(method: &str) -> bool {
-    ["debug_", "trace_", "txpool_"].iter().any(|prefix| method.starts_with(prefix))
+    ["debug_", "trace_", "txpool_"]
+        .iter()
+        .any(|prefix| method.starts_with(prefix))
         || ["eth_getProof", "eth_simulateV1", "eth_createAccessList"].contains(&method)
 }
 
@@ -267,42 +328,89 @@ fn at_head(context: &dyn Context, id: Option<BlockId>) -> Result<(), Stop> {
 
 fn no_overrides(params: &Params<'_>) -> Result<(), RpcError> {
     for i in [2, 3] {
-        if params.optional::<Value>(i)?.is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
-            return Err(RpcError::invalid_params("state and block overrides are not available on this network"));
+        if params
+            .optional::<Value>(i)?
+            .is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty()))
+        {
+            return Err(RpcError::invalid_params(
+                "state and block overrides are not available on this network",
+            ));
         }
     }
     Ok(())
 }
 
-fn get_block(session: &Session, context: &mut dyn Context, id: BlockId, params: &Params<'_>) -> Result<Value, Stop> {
-    let detail = if params.optional(1)?.unwrap_or(false) { Detail::Full } else { Detail::Hashes };
-    let Some(stored) = find(context, id)? else { return Ok(Value::Null) };
+fn get_block(
+    session: &Session,
+    context: &mut dyn Context,
+    id: BlockId,
+    params: &Params<'_>,
+) -> Result<Value, Stop> {
+    let detail = if params.optional(1)?.unwrap_or(false) {
+        Detail::Full
+    } else {
+        Detail::Hashes
+    };
+    let Some(stored) = find(context, id)? else {
+        return Ok(Value::Null);
+    };
     let batch = body(context, &stored)?;
-    Ok(show::block(&stored, batch.as_deref(), detail, &session.sight))
+    Ok(show::block(
+        &stored,
+        batch.as_deref(),
+        detail,
+        &session.sight,
+    ))
 }
 
 /// Where a committed transaction stands.
-fn place(context: &mut dyn Context, hash: &B256) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
-    let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else { return Ok(None) };
+fn place(
+    context: &mut dyn Context,
+    hash: &B256,
+) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
+    let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else {
+        return Ok(None);
+    };
     located(context, height, position)
 }
 
-fn located(context: &mut dyn Context, height: Height, position: u32) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
+fn located(
+    context: &mut dyn Context,
+    height: Height,
+    position: u32,
+) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
     let stored = block::header(context.view(), height.0)?;
     let batch = context.batch(height)?;
-    Ok(batch.zip(stored).map(|(batch, stored)| (batch, stored, position)))
+    Ok(batch
+        .zip(stored)
+        .map(|(batch, stored)| (batch, stored, position)))
 }
 
 /// A transaction that waits on this node, if the caller may see it.
-fn pending(session: &Session, context: &dyn Context, hash: &B256) -> Result<Option<(bytes::Bytes, Transaction)>, Stop> {
-    let Some(raw) = context.pending(&UnitId(hash.0)) else { return Ok(None) };
+fn pending(
+    session: &Session,
+    context: &dyn Context,
+    hash: &B256,
+) -> Result<Option<(bytes::Bytes, Transaction)>, Stop> {
+    let Some(raw) = context.pending(&UnitId(hash.0)) else {
+        return Ok(None);
+    };
     let rules = session.shared.machine.rules(context.view())?;
-    let Ok(transaction) = Transaction::admit(&raw, &rules) else { return Ok(None) };
+    let Ok(transaction) = Transaction::admit(&raw, &rules) else {
+        return Ok(None);
+    };
     let to = alloy_consensus::Transaction::to(&transaction.envelope);
-    Ok(session.sight.transaction(&transaction.sender, to.as_ref()).then_some((raw, transaction)))
+    Ok(session
+        .sight
+        .transaction(&transaction.sender, to.as_ref())
+        .then_some((raw, transaction)))
 }
 
-fn transaction_by_hash(session: &Session, context: &mut dyn Context, hash: B256) -> Result<Value, Stop> {
+fn transaction_by_hash(
+    session: &Session,
+    context: &mut dyn Context,
+    hash: B256,
+) -> Result<Value, Stop> {
     if let Some((batch, stored, position)) = place(context, &hash)? {
         let found = show::included(&batch, position, &session.sight);
         return Ok(found.map_or(Value::Null, |i| {
@@ -310,10 +418,16 @@ fn transaction_by_hash(session: &Session, context: &mut dyn Context, hash: B256)
         }));
     }
     let waiting = pending(session, context, &hash)?;
-    Ok(waiting.map_or(Value::Null, |(_, t)| show::transaction(&t.envelope, &hash, &t.sender, None)))
+    Ok(waiting.map_or(Value::Null, |(_, t)| {
+        show::transaction(&t.envelope, &hash, &t.sender, None)
+    }))
 }
 
-fn receipt_by_hash(session: &Session, context: &mut dyn Context, hash: &B256) -> Result<Value, Stop> {
+fn receipt_by_hash(
+    session: &Session,
+    context: &mut dyn Context,
+    hash: &B256,
+) -> Result<Value, Stop> {
     match place(context, hash)? {
         Some((batch, stored, position)) => Ok(receipt_of(session, &batch, &stored, position)),
         None => Ok(Value::Null),
@@ -322,7 +436,12 @@ fn receipt_by_hash(session: &Session, context: &mut dyn Context, hash: &B256) ->
 
 fn receipt_of(session: &Session, batch: &Batch, stored: &Stored, position: u32) -> Value {
     show::included(batch, position, &session.sight).map_or(Value::Null, |included| {
-        show::receipt(&included, stored, show::first_log(batch, position), &session.sight)
+        show::receipt(
+            &included,
+            stored,
+            show::first_log(batch, position),
+            &session.sight,
+        )
     })
 }
 
@@ -334,7 +453,9 @@ pub(crate) fn receipt_at(
     position: u32,
 ) -> Result<String, Stop> {
     match located(context, height, position)? {
-        Some((batch, stored, position)) => Ok(receipt_of(session, &batch, &stored, position).to_string()),
+        Some((batch, stored, position)) => {
+            Ok(receipt_of(session, &batch, &stored, position).to_string())
+        }
         None => Ok("null".into()),
     }
 }
@@ -369,7 +490,12 @@ fn install(session: &Session, context: &dyn Context, interest: Interest) -> Resu
     let name = session
         .interests()
         .install(&session.caller, context.now(), interest, next)
-        .map_err(|most| RpcError::limit(format!("too many filters: uninstall some, at most {} are kept", most.0)))?;
+        .map_err(|most| {
+            RpcError::limit(format!(
+                "too many filters: uninstall some, at most {} are kept",
+                most.0
+            ))
+        })?;
     Ok(bytes(&name))
 }
 
@@ -377,7 +503,9 @@ fn install(session: &Session, context: &dyn Context, interest: Interest) -> Resu
 fn name(params: &Params<'_>) -> Result<Option<Name>, RpcError> {
     let text: String = params.required(0)?;
     let mut name = [0; 16];
-    let read = text.strip_prefix("0x").is_some_and(|digits| hex::decode_to_slice(digits, &mut name).is_ok());
+    let read = text
+        .strip_prefix("0x")
+        .is_some_and(|digits| hex::decode_to_slice(digits, &mut name).is_ok());
     Ok(read.then_some(name))
 }
 
@@ -386,14 +514,24 @@ fn no_filter() -> Stop {
 }
 
 /// The caller's filter: its name, what it reports, and the first block it has not reported.
-fn filter(session: &Session, context: &dyn Context, params: &Params<'_>) -> Result<(Name, Interest, u64), Stop> {
+fn filter(
+    session: &Session,
+    context: &dyn Context,
+    params: &Params<'_>,
+) -> Result<(Name, Interest, u64), Stop> {
     let name = name(params)?.ok_or_else(no_filter)?;
     let mut interests = session.interests();
-    let filter = interests.filter(&session.caller, context.now(), &name).ok_or_else(no_filter)?;
+    let filter = interests
+        .filter(&session.caller, context.now(), &name)
+        .ok_or_else(no_filter)?;
     Ok((name, filter.interest.clone(), filter.next))
 }
 
-fn filter_changes(session: &Session, context: &mut dyn Context, params: &Params<'_>) -> Result<Reply, Stop> {
+fn filter_changes(
+    session: &Session,
+    context: &mut dyn Context,
+    params: &Params<'_>,
+) -> Result<Reply, Stop> {
     let (name, interest, next) = filter(session, context, params)?;
     let head = context.view().height().0;
     let mut found = Vec::new();
@@ -406,19 +544,27 @@ fn filter_changes(session: &Session, context: &mut dyn Context, params: &Params<
         Interest::Transactions => {
             for number in next..=head {
                 if let Some(batch) = context.batch(Height(number))? {
-                    found.extend(show::all(&batch, &session.sight).map(|included| json!(included.hash())));
+                    found.extend(
+                        show::all(&batch, &session.sight).map(|included| json!(included.hash())),
+                    );
                 }
             }
         }
         Interest::Logs(pattern, range) => {
             // The filter's own end still holds; its beginning is what was not read yet.
             let last = match range {
-                Range::Blocks { to: BlockId::Number(to), .. } => head.min(to),
+                Range::Blocks {
+                    to: BlockId::Number(to),
+                    ..
+                } => head.min(to),
                 Range::Blocks { .. } => head,
                 Range::Hash(_) => 0,
             };
             if next <= last {
-                return Ok(Reply::Search(Search::new(pattern, next, last), Some((name, head + 1))));
+                return Ok(Reply::Search(
+                    Search::new(pattern, next, last),
+                    Some((name, head + 1)),
+                ));
             }
         }
     }
@@ -431,13 +577,18 @@ fn needs_socket() -> Stop {
 }
 
 fn subscribe(session: &Session, params: &Params<'_>) -> Result<Value, Stop> {
-    let Some(stream) = session.socket else { return Err(needs_socket()) };
+    let Some(stream) = session.socket else {
+        return Err(needs_socket());
+    };
     let kind: String = params.required(0)?;
     let interest = match kind.as_str() {
         "newHeads" => Interest::Blocks,
         "newPendingTransactions" => Interest::Transactions,
         "logs" => {
-            let (pattern, range) = params.optional::<Options>(1)?.unwrap_or_default().into_parts()?;
+            let (pattern, range) = params
+                .optional::<Options>(1)?
+                .unwrap_or_default()
+                .into_parts()?;
             Interest::Logs(pattern, range)
         }
         _ => {
@@ -448,8 +599,14 @@ fn subscribe(session: &Session, params: &Params<'_>) -> Result<Value, Stop> {
             .into());
         }
     };
-    let name = session.interests().subscribe(stream, session.sight.clone(), interest).map_err(|most| {
-        RpcError::limit(format!("too many subscriptions on this connection: at most {}", most.0))
-    })?;
+    let name = session
+        .interests()
+        .subscribe(stream, session.sight.clone(), interest)
+        .map_err(|most| {
+            RpcError::limit(format!(
+                "too many subscriptions on this connection: at most {}",
+                most.0
+            ))
+        })?;
     Ok(bytes(&name))
 }

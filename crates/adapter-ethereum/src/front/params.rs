@@ -16,11 +16,15 @@ pub(crate) struct Params<'a>(Vec<&'a RawValue>);
 
 impl<'a> Params<'a> {
     pub(crate) fn parse(raw: Option<&'a RawValue>) -> Result<Self, RpcError> {
-        let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(Self(Vec::new())) };
+        let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+            return Ok(Self(Vec::new()));
+        };
         let list: Vec<&RawValue> = serde_json::from_str(raw.get())
             .map_err(|_| RpcError::invalid_params("non-array args: params must be an array"))?;
         if list.len() > ARGUMENTS_MAX {
-            return Err(RpcError::invalid_params(format!("too many arguments, want at most {ARGUMENTS_MAX}")));
+            return Err(RpcError::invalid_params(format!(
+                "too many arguments, want at most {ARGUMENTS_MAX}"
+            )));
         }
         Ok(Self(list))
     }
@@ -28,16 +32,19 @@ impl<'a> Params<'a> {
     /// The argument at `i`, unless it is absent or null.
     pub(crate) fn optional<T: DeserializeOwned>(&self, i: usize) -> Result<Option<T>, RpcError> {
         match self.0.get(i) {
-            Some(raw) if raw.get() != "null" => serde_json::from_str(raw.get())
-                .map(Some)
-                .map_err(|e| RpcError::invalid_params(format!("invalid argument {i}: {}", brief(&e)))),
+            Some(raw) if raw.get() != "null" => {
+                serde_json::from_str(raw.get()).map(Some).map_err(|e| {
+                    RpcError::invalid_params(format!("invalid argument {i}: {}", brief(&e)))
+                })
+            }
             _ => Ok(None),
         }
     }
 
     pub(crate) fn required<T: DeserializeOwned>(&self, i: usize) -> Result<T, RpcError> {
-        self.optional(i)?
-            .ok_or_else(|| RpcError::invalid_params(format!("missing value for required argument {i}")))
+        self.optional(i)?.ok_or_else(|| {
+            RpcError::invalid_params(format!("missing value for required argument {i}"))
+        })
     }
 
     /// A hexadecimal byte string, decoded without a detour.
@@ -51,8 +58,12 @@ impl<'a> Params<'a> {
             .strip_prefix('"')
             .and_then(|text| text.strip_suffix('"'))
             .ok_or_else(|| bad("expected a hexadecimal string"))?;
-        let digits = text.strip_prefix("0x").ok_or_else(|| bad("hex string without 0x prefix"))?;
-        hex::decode(digits).map(Into::into).map_err(|_| bad("not an even number of hexadecimal digits"))
+        let digits = text
+            .strip_prefix("0x")
+            .ok_or_else(|| bad("hex string without 0x prefix"))?;
+        hex::decode(digits)
+            .map(Into::into)
+            .map_err(|_| bad("not an even number of hexadecimal digits"))
     }
 }
 
@@ -72,7 +83,9 @@ pub(crate) struct Quantity(pub(crate) u64);
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = U256::deserialize(from)?;
-        u64::try_from(value).map(Self).map_err(|_| D::Error::custom("number larger than 64 bits"))
+        u64::try_from(value)
+            .map(Self)
+            .map_err(|_| D::Error::custom("number larger than 64 bits"))
     }
 }
 
@@ -103,9 +116,19 @@ impl<'de> Deserialize<'de> for BlockId {
         }
         let text = match Form::deserialize(from)? {
             Form::Number(number) => return Ok(Self::Number(number)),
-            Form::Object(Object { block_hash: Some(hash), block_number: None }) => return Ok(Self::Hash(hash)),
-            Form::Object(Object { block_hash: None, block_number: Some(text) }) => text,
-            Form::Object(_) => return Err(D::Error::custom("expected blockHash or blockNumber, not both")),
+            Form::Object(Object {
+                block_hash: Some(hash),
+                block_number: None,
+            }) => return Ok(Self::Hash(hash)),
+            Form::Object(Object {
+                block_hash: None,
+                block_number: Some(text),
+            }) => text,
+            Form::Object(_) => {
+                return Err(D::Error::custom(
+                    "expected blockHash or blockNumber, not both",
+                ));
+            }
             Form::Text(text) => text,
         };
         match text.as_str() {
@@ -117,11 +140,16 @@ impl<'de> Deserialize<'de> for BlockId {
                     D::Error::custom("expected a block number with 0x prefix, or latest, earliest, pending, safe, finalized")
                 })?;
                 if digits.len() == 64 {
-                    return digits.parse().map(Self::Hash).map_err(|_| D::Error::custom("not hexadecimal"));
+                    return digits
+                        .parse()
+                        .map(Self::Hash)
+                        .map_err(|_| D::Error::custom("not hexadecimal"));
                 }
                 u64::from_str_radix(digits, 16)
                     .map(Self::Number)
-                    .map_err(|_| D::Error::custom("block number larger than 64 bits or not hexadecimal"))
+                    .map_err(|_| {
+                        D::Error::custom("block number larger than 64 bits or not hexadecimal")
+                    })
             }
         }
     }
@@ -170,7 +198,12 @@ mod tests {
         assert_eq!(read(r#""latest""#), Ok(BlockId::Head));
         assert_eq!(read(r#""0x1f""#), Ok(BlockId::Number(31)));
         assert_eq!(read(r#"{"blockNumber":"0x2"}"#), Ok(BlockId::Number(2)));
-        assert_eq!(read(&format!(r#"{{"blockHash":"{hash}","requireCanonical":true}}"#)), Ok(BlockId::Hash(hash)));
+        assert_eq!(
+            read(&format!(
+                r#"{{"blockHash":"{hash}","requireCanonical":true}}"#
+            )),
+            Ok(BlockId::Hash(hash))
+        );
         assert_eq!(read(r#""17""#), Err(()));
         assert_eq!(read(r#""0x""#), Err(()));
         assert_eq!(read(r#""0x10000000000000000""#), Err(()));
@@ -181,10 +214,23 @@ mod tests {
     fn bytes_need_their_prefix_and_whole_bytes() {
         let read = |json: &str| {
             let raw: Box<RawValue> = serde_json::from_str(json).expect("json");
-            Params::parse(Some(&raw)).and_then(|params| params.hex(0)).map_err(|e| e.message)
+            Params::parse(Some(&raw))
+                .and_then(|params| params.hex(0))
+                .map_err(|e| e.message)
         };
-        assert_eq!(read(r#"["0x0102"]"#), Ok(bytes::Bytes::from_static(&[1, 2])));
-        assert_eq!(read(r#"["0102"]"#), Err("invalid argument 0: hex string without 0x prefix".into()));
-        assert!(read(r#"["0x012"]"#).is_err() && read("[7]").is_err() && read("[]").is_err() && read("{}").is_err());
+        assert_eq!(
+            read(r#"["0x0102"]"#),
+            Ok(bytes::Bytes::from_static(&[1, 2]))
+        );
+        assert_eq!(
+            read(r#"["0102"]"#),
+            Err("invalid argument 0: hex string without 0x prefix".into())
+        );
+        assert!(
+            read(r#"["0x012"]"#).is_err()
+                && read("[7]").is_err()
+                && read("[]").is_err()
+                && read("{}").is_err()
+        );
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! They run on the committed head as if in its block. Nothing random of a batch is shown to them.
 
+use std::cell::Cell;
+
 use adapter::{Lost, View};
 use alloy_primitives::{Bytes, U256};
 use revm::context::TxEnv;
@@ -24,24 +26,84 @@ const CALL_STIPEND: u64 = 2300;
 /// An estimate may be this much above the least gas that works, in thousandths, as in geth.
 const ESTIMATE_EXCESS_PERMILLE: u64 = 15;
 
-fn executor<'a>(view: &'a dyn View, machine: &'a Ethereum, rules: &'a Rules) -> Result<Executor<'a>, Lost> {
-    let timestamp = block::header(view, view.height().0)?.map_or(0, |head| head.header.timestamp);
-    let environment = Environment::of_call(view, rules, timestamp);
-    Ok(Executor::configured(view, machine.codes(), rules, environment, |cfg| {
-        cfg.disable_nonce_check = true;
-        cfg.disable_eip3607 = true;
-        cfg.disable_base_fee = true;
-        // A call is bounded by the network's gas limit, not by that of one transaction.
-        cfg.tx_gas_limit_cap = Some(u64::MAX);
-    }))
+/// Gas that the simulations of one request may use together: about a second of the worker's core,
+/// which other clients wait for.
+const REQUEST_GAS_MAX: u64 = 1_000_000_000;
+
+/// Gas after which a request lets others run.
+const TURN_GAS: u64 = 30_000_000;
+
+/// What the simulations of one request have used.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    request: Cell<u64>,
+    turn: Cell<u64>,
 }
 
-fn environment(request: &mut CallRequest, rules: &Rules, gas_limit: u64) -> Result<TxEnv, RpcError> {
+impl Meter {
+    fn run(
+        &self,
+        executor: &mut Executor<'_>,
+        transaction: TxEnv,
+    ) -> Result<ExecutionResult, Stop> {
+        if self.request.get() > REQUEST_GAS_MAX {
+            return Err(RpcError::limit(format!(
+                "this request simulated more than {REQUEST_GAS_MAX} gas: split it"
+            ))
+            .into());
+        }
+        let result = executor.simulate(transaction).map_err(refused)?;
+        let gas = result.gas().total_gas_spent();
+        self.request.set(self.request.get() + gas);
+        self.turn.set(self.turn.get() + gas);
+        Ok(result)
+    }
+
+    /// True once in a while: others wait.
+    pub(crate) fn turn_is_over(&self) -> bool {
+        let over = self.turn.get() > TURN_GAS;
+        if over {
+            self.turn.set(0);
+        }
+        over
+    }
+}
+
+fn executor<'a>(
+    view: &'a dyn View,
+    machine: &'a Ethereum,
+    rules: &'a Rules,
+) -> Result<Executor<'a>, Lost> {
+    let timestamp = block::header(view, view.height().0)?.map_or(0, |head| head.header.timestamp);
+    let environment = Environment::of_call(view, rules, timestamp);
+    Ok(Executor::configured(
+        view,
+        machine.codes(),
+        rules,
+        environment,
+        |cfg| {
+            cfg.disable_nonce_check = true;
+            cfg.disable_eip3607 = true;
+            cfg.disable_base_fee = true;
+            // A call is bounded by the network's gas limit, not by that of one transaction.
+            cfg.tx_gas_limit_cap = Some(u64::MAX);
+        },
+    ))
+}
+
+fn environment(
+    request: &mut CallRequest,
+    rules: &Rules,
+    gas_limit: u64,
+) -> Result<TxEnv, RpcError> {
     let data = request.take_input()?;
     if let Some(id) = request.chain_id
         && id.0 != rules.chain_id
     {
-        return Err(RpcError::invalid_params(format!("chainId does not match: want {}", rules.chain_id)));
+        return Err(RpcError::invalid_params(format!(
+            "chainId does not match: want {}",
+            rules.chain_id
+        )));
     }
     let access_list = request.access_list.take();
     let authorizations = request.authorization_list.take();
@@ -83,13 +145,19 @@ pub(crate) fn call(
     view: &dyn View,
     machine: &Ethereum,
     rules: &Rules,
+    meter: &Meter,
     mut request: CallRequest,
 ) -> Result<Bytes, Stop> {
-    let gas = request.gas.map_or(rules.gas_limit, |gas| gas.0.min(rules.gas_limit));
+    let gas = request
+        .gas
+        .map_or(rules.gas_limit, |gas| gas.0.min(rules.gas_limit));
     let transaction = environment(&mut request, rules, gas)?;
-    let result = executor(view, machine, rules)?.simulate(transaction).map_err(refused)?;
+    let result = meter.run(&mut executor(view, machine, rules)?, transaction)?;
     match result {
-        ExecutionResult::Success { output: Output::Call(data) | Output::Create(data, _), .. } => Ok(data),
+        ExecutionResult::Success {
+            output: Output::Call(data) | Output::Create(data, _),
+            ..
+        } => Ok(data),
         failed => Err(failure(failed).into()),
     }
 }
@@ -99,6 +167,7 @@ pub(crate) fn estimate(
     view: &dyn View,
     machine: &Ethereum,
     rules: &Rules,
+    meter: &Meter,
     mut request: CallRequest,
 ) -> Result<u64, Stop> {
     let cap = rules.transaction_gas_max();
@@ -107,18 +176,23 @@ pub(crate) fn estimate(
     let transaction = environment(&mut request, rules, high)?;
     let mut executor = executor(view, machine, rules)?;
     let mut attempt = |gas_limit: u64| {
-        executor.simulate(TxEnv { gas_limit, ..transaction.clone() })
+        let transaction = TxEnv {
+            gas_limit,
+            ..transaction.clone()
+        };
+        meter.run(&mut executor, transaction)
     };
     if is_plain && high >= 21_000 && attempt(21_000).is_ok_and(|result| result.is_success()) {
         return Ok(21_000);
     }
-    let first = attempt(high).map_err(refused)?;
+    let first = attempt(high)?;
     let gas = *first.gas();
     if !first.is_success() {
         return Err(match first {
-            ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
-                RpcError::server(format!("gas required exceeds allowance ({high})"))
-            }
+            ExecutionResult::Halt {
+                reason: HaltReason::OutOfGas(_),
+                ..
+            } => RpcError::server(format!("gas required exceeds allowance ({high})")),
             failed => failure(failed),
         }
         .into());
@@ -126,11 +200,10 @@ pub(crate) fn estimate(
     // What was used is too little if some was refunded, or held back from calls by EIP-150.
     let mut low = gas.tx_gas_used().saturating_sub(1);
     let guess = (gas.total_gas_spent().max(gas.floor_gas()) + CALL_STIPEND) * 64 / 63;
+    // Below the intrinsic gas it is refused.
     let mut works = |gas_limit: u64| match attempt(gas_limit) {
-        Ok(result) => Ok(result.is_success()),
-        // Below the intrinsic gas.
-        Err(Refusal::Rejected(_)) => Ok(false),
-        Err(Refusal::Lost(lost)) => Err(lost),
+        Err(Stop::Error(error)) if error.code == -32000 => Ok(false),
+        other => other.map(|result| result.is_success()),
     };
     if guess < high {
         if works(guess)? {
@@ -153,7 +226,9 @@ pub(crate) fn estimate(
 
 /// Value to an account without code: costs exactly 21,000.
 fn is_plain_transfer(view: &dyn View, request: &CallRequest) -> Result<bool, Lost> {
-    let Some(to) = request.to else { return Ok(false) };
+    let Some(to) = request.to else {
+        return Ok(false);
+    };
     Ok(request.peek_input().is_none_or(|data| data.is_empty())
         && request.access_list.is_none()
         && request.authorization_list.is_none()
@@ -231,14 +306,21 @@ mod tests {
             error(&format!("08c379a0{:064x}{:064x}6e6f{:060x}", 32, 2, 0)),
             "execution reverted: no"
         );
-        assert_eq!(error(&format!("4e487b71{:064x}", 1)), "execution reverted: assert(false)");
+        assert_eq!(
+            error(&format!("4e487b71{:064x}", 1)),
+            "execution reverted: assert(false)"
+        );
         assert_eq!(error(""), "execution reverted");
         assert_eq!(error("12345678"), "execution reverted");
     }
 
     #[test]
     fn false_lengths_do_no_harm() {
-        for body in [format!("{:064x}", 32), "ff".repeat(64), format!("{:064x}{}", 32, "ff".repeat(32))] {
+        for body in [
+            format!("{:064x}", 32),
+            "ff".repeat(64),
+            format!("{:064x}{}", 32, "ff".repeat(32)),
+        ] {
             let data = hex::decode(format!("08c379a0{body}")).expect("hex");
             assert_eq!(reverted(&data).message, "execution reverted");
         }

@@ -38,18 +38,29 @@ pub(crate) struct Submission {
 /// Where a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    Committed { height: Height, position: u32 },
+    Committed {
+        height: Height,
+        position: u32,
+    },
     /// It waits for an earlier nonce.
     Queued,
 }
 
 impl Submission {
     pub(crate) fn new(raw: Bytes) -> Self {
-        Self { hash: keccak256(&raw), raw, sync_ms: None, started: None }
+        Self {
+            hash: keccak256(&raw),
+            raw,
+            sync_ms: None,
+            started: None,
+        }
     }
 
     pub(crate) fn sync(raw: Bytes, wait_ms: Option<u64>) -> Self {
-        Self { sync_ms: Some(wait_ms.unwrap_or(SYNC_WAIT_MS).min(WAIT_MAX_MS)), ..Self::new(raw) }
+        Self {
+            sync_ms: Some(wait_ms.unwrap_or(SYNC_WAIT_MS).min(WAIT_MAX_MS)),
+            ..Self::new(raw)
+        }
     }
 
     pub(crate) fn hash(&self) -> &B256 {
@@ -72,17 +83,32 @@ impl Submission {
         self.started = Some((context.now(), result));
     }
 
-    pub(crate) fn poll(&mut self, machine: &Ethereum, context: &mut dyn Context) -> Result<Arrival, Stop> {
-        let (since, result) = self.started.as_ref().expect("an exchange starts its submissions first");
+    pub(crate) fn poll(
+        &mut self,
+        machine: &Ethereum,
+        context: &mut dyn Context,
+    ) -> Result<Arrival, Stop> {
+        let (since, result) = self
+            .started
+            .as_ref()
+            .expect("an exchange starts its submissions first");
         if let Err(reject) = result {
             return Err(RpcError::rejected(reject).into());
         }
         let since = *since;
         match context.fate(&UnitId(self.hash.0)) {
-            Fate::Committed { height, position } => return Ok(Arrival::Committed { height, position }),
+            Fate::Committed { height, position } => {
+                return Ok(Arrival::Committed { height, position });
+            }
             Fate::Rejected(reject) => return Err(RpcError::rejected(&reject).into()),
-            Fate::Unknown => return Err(RpcError::unknown_outcome(&self.hash, "leadership changed").into()),
-            Fate::Absent => return Err(RpcError::unknown_outcome(&self.hash, "this node lost sight of it").into()),
+            Fate::Unknown => {
+                return Err(RpcError::unknown_outcome(&self.hash, "leadership changed").into());
+            }
+            Fate::Absent => {
+                return Err(
+                    RpcError::unknown_outcome(&self.hash, "this node lost sight of it").into(),
+                );
+            }
             Fate::Pending => {}
         }
         let now = context.now();
@@ -99,10 +125,17 @@ impl Submission {
             }
             .into());
         }
-        if waited >= GAP_CHECK_MS && self.sync_ms.is_none() && self.waits_for_nonce(machine, context)? {
+        if waited >= GAP_CHECK_MS
+            && self.sync_ms.is_none()
+            && self.waits_for_nonce(machine, context)?
+        {
             return Ok(Arrival::Queued);
         }
-        let again = if waited < GAP_CHECK_MS { since.plus(GAP_CHECK_MS) } else { now.plus(1000) };
+        let again = if waited < GAP_CHECK_MS {
+            since.plus(GAP_CHECK_MS)
+        } else {
+            now.plus(1000)
+        };
         context.wake_at(again.min(since.plus(patience)));
         Err(Stop::Wait)
     }
@@ -110,10 +143,15 @@ impl Submission {
     /// True if a nonce before this one is missing.
     fn waits_for_nonce(&self, machine: &Ethereum, context: &dyn Context) -> Result<bool, Stop> {
         let rules = machine.rules(context.view())?;
-        let Ok(transaction) = Transaction::admit(&self.raw, &rules) else { return Ok(false) };
+        let Ok(transaction) = Transaction::admit(&self.raw, &rules) else {
+            return Ok(false);
+        };
         let sender = transaction.sender;
         let committed = account(context.view(), &sender)?.map_or(0, |record| record.nonce);
-        let next = context.lane_next(sender.as_slice()).unwrap_or(0).max(committed);
+        let next = context
+            .lane_next(sender.as_slice())
+            .unwrap_or(0)
+            .max(committed);
         Ok(transaction.envelope.nonce() > next)
     }
 }

@@ -1,6 +1,6 @@
 //! A state in one map and the way to the shared test data.
 
-#![allow(dead_code)] // each test file uses its own part
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -28,7 +28,11 @@ impl Memory {
         Self {
             map: Map::new(),
             undo: Vec::new(),
-            env: Env { height: Height(0), time: Millis(1_700_000_000_000), entropy: [7; 32] },
+            env: Env {
+                height: Height(0),
+                time: Millis(1_700_000_000_000),
+                entropy: [7; 32],
+            },
         }
     }
 
@@ -55,7 +59,10 @@ impl View for Memory {
 
     fn get(&self, domain: Domain, key: &[u8]) -> Result<Option<Bytes>, Lost> {
         // One copy of a short key per read does not matter in a test.
-        Ok(self.map.get(&(domain, Bytes::copy_from_slice(key))).cloned())
+        Ok(self
+            .map
+            .get(&(domain, Bytes::copy_from_slice(key)))
+            .cloned())
     }
 
     fn scan(
@@ -100,7 +107,12 @@ impl Exec for Memory {
 }
 
 pub fn caller() -> Caller {
-    Caller { actor: ActorId::ZERO, name: "ada".into(), role: Role::Member, auditor: false }
+    Caller {
+        actor: ActorId::ZERO,
+        name: "ada".into(),
+        role: Role::Member,
+        auditor: false,
+    }
 }
 
 /// A machine on its first state.
@@ -108,7 +120,12 @@ pub fn started(settings: &str) -> (Arc<dyn Machine>, Memory) {
     let machine = adapter_ethereum::machine();
     let mut memory = Memory::new();
     machine
-        .genesis(&Settings { bytes: settings.as_bytes().to_vec().into() }, &mut memory)
+        .genesis(
+            &Settings {
+                bytes: settings.as_bytes().to_vec().into(),
+            },
+            &mut memory,
+        )
         .expect("usable settings");
     (machine, memory)
 }
@@ -116,40 +133,63 @@ pub fn started(settings: &str) -> (Arc<dyn Machine>, Memory) {
 /// Admits one transaction as a VN does.
 pub fn unit(machine: &dyn Machine, memory: &Memory, raw: Bytes) -> Result<Unit, Reject> {
     let ticket = machine.admit(memory, &caller(), &raw)?;
-    Ok(Unit { id: ticket.id, caller: ActorId::ZERO, raw, established: ticket.established, memo: ticket.memo })
+    Ok(Unit {
+        id: ticket.id,
+        caller: ActorId::ZERO,
+        raw,
+        established: ticket.established,
+        memo: ticket.memo,
+    })
 }
 
 /// Executes and seals one batch; rejected units stay out of it.
 pub fn batch(machine: &dyn Machine, memory: &mut Memory, units: &[Unit]) -> Vec<Outcome> {
     memory.next_batch();
-    let outcomes = machine.execute_all(units, memory).expect("memory is never lost");
+    let outcomes = machine
+        .execute_all(units, memory)
+        .expect("memory is never lost");
     let (applied, results): (Vec<_>, Vec<_>) = units
         .iter()
         .cloned()
         .zip(outcomes.iter().cloned())
         .filter(|(_, outcome)| matches!(outcome, Outcome::Applied { .. }))
         .unzip();
-    if !applied.is_empty() {
-        machine.seal(&applied, &results, memory).expect("memory is never lost");
+    if applied.is_empty() {
+        // There are no empty batches: the next one takes this height.
+        memory.env.height = memory.env.height.previous();
+    } else {
+        machine
+            .seal(&applied, &results, memory)
+            .expect("memory is never lost");
     }
     outcomes
 }
 
 /// The shared test data, or `None` after saying what was skipped.
 pub fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("COCO_TESTDATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
+    let root = std::env::var_os("COCO_TESTDATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    );
     let found = root.join(path);
     if found.exists() {
         return Some(found);
     }
-    println!("skipped: no {path} in {} (set COCO_TESTDATA to the folder of test data)", root.display());
+    println!(
+        "skipped: no {path} in {} (set COCO_TESTDATA to the folder of test data)",
+        root.display()
+    );
     None
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests read the shared data")]
+pub fn read(path: &std::path::Path) -> Vec<u8> {
+    std::fs::read(path).expect("readable")
 }
 
 pub fn gunzip(path: &std::path::Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).expect("readable"))
+    flate2::read::GzDecoder::new(&read(path)[..])
         .read_to_end(&mut bytes)
         .expect("gzip");
     bytes
