@@ -1,1 +1,28 @@
-//! 
+//! What a member or an application links: an attested session with a validating node.
+//!
+//! [`Entrance`] says who we are ([`Identity`]), whom we believe ([`Trust`]) and what we want to talk
+//! to ([`Surface`]). A [`Tunnel`] made from it is bytes in and bytes out and belongs to any kind of
+//! socket; [`Connection`] is one over a blocking TCP socket; [`Http`] speaks HTTP/1.1 on it and goes
+//! on to the next address when a node is lost; [`Admin`] reads the administrative channel.
+//!
+//! Nothing of ours is sent before the node's certificate led to the pinned network identity and, if
+//! a constitution is at hand, before its evidence satisfied that constitution's manifests.
+//!
+//! Source: Coco 2017, "Client applications"; DESIGN section 8.
+
+mod admin;
+mod connection;
+mod http;
+mod identity;
+mod problem;
+mod trust;
+mod tunnel;
+
+pub use admin::Admin;
+pub use connection::Connection;
+pub use http::{Http, Retry};
+pub use http1::ClientResponse;
+pub use identity::{Identity, certificate_to_pem, read_certificate};
+pub use problem::Problem;
+pub use trust::{Node, Trust};
+pub use tunnel::{Entrance, Surface, Tunnel};

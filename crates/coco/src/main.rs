@@ -1,1 +1,81 @@
-fn main() {}
+//! The one command: everything that a member, an operator or a developer does with Coco.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod failure;
+mod print;
+
+mod images;
+mod keys;
+mod member;
+mod network;
+mod pin;
+
+mod gateway;
+mod node;
+
+mod dev;
+mod sandbox;
+
+mod ledger;
+mod status;
+
+use failure::{EXIT_CODES, Failure};
+
+/// Consortium networks of validating nodes in trusted execution environments
+#[derive(Debug, Parser)]
+#[command(name = "coco", version, after_help = EXIT_CODES)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Runs a whole network on this machine, for development
+    Sandbox(sandbox::Sandbox),
+    /// Runs a validating node
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Leads local tools (HTTP, WebSocket) to a validating node
+    Gateway(gateway::Gateway),
+    /// Makes a network's constitution
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
+    /// Shows a constitution
+    #[command(subcommand)]
+    Constitution(network::ConstitutionCommand),
+    /// Makes an actor's keys
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Asks a validating node what it does
+    Status(status::Status),
+    /// Reads and audits a ledger's files
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+}
+
+fn main() -> ExitCode {
+    match run(&Command::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("coco: {failure}");
+            failure.into()
+        }
+    }
+}
+
+fn run(what: &What) -> Result<(), Failure> {
+    match what {
+        What::Sandbox(arguments) => sandbox::run(arguments),
+        What::Node(command) => node::run(command),
+        What::Gateway(arguments) => gateway::run(arguments),
+        What::Network(command) => network::network(command),
+        What::Constitution(command) => network::constitution(command),
+        What::Member(command) => member::run(command),
+        What::Status(arguments) => status::run(arguments),
+        What::Ledger(command) => ledger::run(command),
+    }
+}

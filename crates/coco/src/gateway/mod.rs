@@ -1,0 +1,141 @@
+//! `coco gateway`: a front-end system for tools that speak plain HTTP or WebSocket on this machine.
+//!
+//! Each local connection gets an attested channel of its own to a VN, under the actor's identity,
+//! and from then on bytes go through as they are: no request is parsed, so that WebSocket and
+//! whatever a protocol adds work, too. Some channels are opened in advance ([`spares`]), because a
+//! tool that connects for every command would wait for a handshake each time.
+//!
+//! Fail-over: a VN that is lost before the first byte of an answer is replaced by another, and what
+//! was asked is asked again there, if asking twice is the same as once ([`again`]). Lost later, the
+//! local connection ends, and the tool sees that as it would see any server go.
+
+mod again;
+mod pump;
+mod spares;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use client::{Entrance, Identity, Surface, Trust, read_certificate};
+use tokio::net::TcpListener;
+
+use crate::failure::{Doing, Failure};
+use spares::Spares;
+
+#[derive(Debug, Args)]
+pub(crate) struct Gateway {
+    /// Key and certificate chain of the actor for whom the tools act (PEM)
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// The pinned network identity certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    network: PathBuf,
+    /// A VN's address for the protocol's clients; give several to fail over
+    #[arg(long = "vn", value_name = "HOST:PORT", required = true, num_args = 1..)]
+    nodes: Vec<String>,
+    /// Asks each VN for evidence that satisfies this constitution
+    #[arg(long, value_name = "FILE")]
+    constitution: Option<PathBuf>,
+    /// The protocol to talk to, as the constitution names it
+    #[arg(long, default_value = "ethereum")]
+    protocol: String,
+    /// Where local tools connect
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
+    listen: SocketAddr,
+}
+
+/// What a running gateway needs.
+pub(crate) struct Settings {
+    pub(crate) entrance: Entrance,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) protocol: String,
+}
+
+/// Runs until Ctrl-C.
+pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
+    if !arguments.listen.ip().is_loopback() {
+        return Err(Failure::input(format!(
+            "--listen {}: whoever can connect acts as the identity's actor, so only loopback \
+             addresses are taken, such as 127.0.0.1:8545",
+            arguments.listen
+        )));
+    }
+    let identity = Identity::read(&arguments.identity)?;
+    let settings = Settings {
+        entrance: entrance(
+            &identity,
+            &arguments.network,
+            arguments.constitution.as_deref(),
+            &arguments.protocol,
+        )?,
+        nodes: arguments.nodes.clone(),
+        protocol: arguments.protocol.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .doing(|| "start the gateway's threads".to_owned())?;
+    runtime.block_on(async {
+        let listener = listen(arguments.listen).await?;
+        println!(
+            "http://{0} and ws://{0} lead to {1} at {2}, as {3}",
+            arguments.listen,
+            arguments.protocol,
+            arguments.nodes.join(", "),
+            identity.name()
+        );
+        tokio::select! {
+            () = serve(listener, settings) => Ok(()),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+fn entrance(
+    identity: &Identity,
+    network: &Path,
+    constitution: Option<&Path>,
+    protocol: &str,
+) -> Result<Entrance, Failure> {
+    let mut trust = Trust::pinned(read_certificate(network)?);
+    if let Some(path) = constitution {
+        trust = trust.with_constitution(crate::network::read(path)?);
+    }
+    Ok(Entrance::new(
+        identity,
+        trust,
+        &Surface::Application(protocol.to_owned()),
+    )?)
+}
+
+/// Opens the local port.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::machine(format!(
+            "port {} on {} is in use by another program. Stop it (`ss -ltnp 'sport = :{}'` names \
+             it), or choose another port with --listen or --rpc-port",
+            address.port(),
+            address.ip(),
+            address.port()
+        )),
+        _ => Failure::machine(format!("listen on {address}: {error}")),
+    })
+}
+
+/// Serves local connections for ever.
+pub(crate) async fn serve(listener: TcpListener, settings: Settings) {
+    let spares = Arc::new(Spares::new(settings.entrance, settings.nodes));
+    tokio::spawn(spares.clone().keep());
+    let protocol: Arc<str> = settings.protocol.into();
+    loop {
+        match listener.accept().await {
+            Ok((local, _)) => {
+                tokio::spawn(pump::serve(local, spares.clone(), protocol.clone()));
+            }
+            // Out of descriptors, most likely; those in use will come back.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
+}

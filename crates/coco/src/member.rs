@@ -1,0 +1,140 @@
+//! `coco member`: an actor's keys and certificates, made offline.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use client::Identity;
+
+use crate::failure::Failure;
+use crate::keys::{self, Kit};
+use crate::print;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Makes all keys and certificates of a new actor
+    Keygen(Keygen),
+    /// Makes an identity that signs VN tuples for an actor and nothing else
+    Agent(Issue),
+    /// Makes another identity for a person or a machine of an actor
+    Identity(Issue),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// Name of the actor, as the constitution will list it
+    #[arg(long)]
+    name: String,
+    /// Directory for the files
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// The actor's issuing key and certificate (NAME-issuing.pem)
+    #[arg(long, value_name = "FILE")]
+    issuer: PathBuf,
+    /// Name in the certificate
+    #[arg(long)]
+    name: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(command: &MemberCommand) -> Result<(), Failure> {
+    match command {
+        MemberCommand::Keygen(arguments) => keygen(arguments),
+        MemberCommand::Agent(arguments) => issue(arguments, keys::agent),
+        MemberCommand::Identity(arguments) => issue(arguments, |name, issuer, entropy, now| {
+            keys::leaf(name, vec![], issuer, entropy, now)
+        }),
+    }
+}
+
+fn keygen(arguments: &Keygen) -> Result<(), Failure> {
+    let name = &arguments.name;
+    if !governance::valid_name(name) {
+        return Err(Failure::input(format!(
+            "--name {name:?}: an actor's name has lower-case letters, digits, '-' and '.', with a \
+             letter or digit at both ends"
+        )));
+    }
+    let kit = Kit::make(name, &mut keys::entropy()?, keys::now());
+    let files = kit.write(&arguments.out, name)?;
+    let rows = [
+        (
+            "certificate",
+            &files.certificate,
+            "into the constitution, under the actor's `certificates`",
+        ),
+        (
+            "platform_root",
+            &files.platform_root_certificate,
+            "into the TEE manifest, under `roots`",
+        ),
+        (
+            "identity",
+            &files.identity,
+            "for clients: coco gateway, coco status",
+        ),
+        (
+            "agent",
+            &files.agent,
+            "for `coco node start`: signs VN tuples and nothing else",
+        ),
+        (
+            "platform_key",
+            &files.platform_key,
+            "for the launcher: signs evidence",
+        ),
+        (
+            "platform_certificates",
+            &files.platform_certificates,
+            "for the launcher",
+        ),
+        (
+            "issuing",
+            &files.issuer,
+            "keep offline: issues the actor's identities",
+        ),
+        (
+            "platform_root_key",
+            &files.platform_root,
+            "keep offline: certifies platform keys",
+        ),
+    ];
+    if arguments.json {
+        let files: serde_json::Map<_, _> = rows
+            .iter()
+            .map(|(key, path, _)| ((*key).to_owned(), serde_json::json!(path)))
+            .collect();
+        print::json(&files);
+    } else {
+        let cells = |(_, path, what): &(&str, &PathBuf, &str)| {
+            vec![path.display().to_string(), (*what).to_owned()]
+        };
+        print::table(&rows.iter().map(cells).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+fn issue(
+    arguments: &Issue,
+    make: impl Fn(&str, &Identity, &mut crypto::Entropy, types::Millis) -> Identity,
+) -> Result<(), Failure> {
+    let issuer = Identity::read(&arguments.issuer)?;
+    if !issuer.chain[0].is_authority() {
+        return Err(Failure::input(format!(
+            "{} may not issue certificates; `coco member keygen` makes NAME-issuing.pem, which may",
+            arguments.issuer.display()
+        )));
+    }
+    let identity = make(&arguments.name, &issuer, &mut keys::entropy()?, keys::now());
+    keys::write_private(&arguments.out, &identity.to_pem())?;
+    println!("{}", arguments.out.display());
+    Ok(())
+}

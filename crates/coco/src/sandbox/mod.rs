@@ -1,0 +1,330 @@
+//! `coco sandbox`: a whole network on this machine, in seconds, for development.
+//!
+//! Three members with one VN each, two participants, real keys, real evidence (software TEE), the
+//! same processes that `coco node start` runs anywhere else, and a gateway for local tools.
+
+mod children;
+mod plan;
+mod table;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use client::{Admin, Entrance, Identity, Surface, Trust, certificate_to_pem};
+use crypto::Certificate;
+use governance::Access;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{Doing, Failure};
+use crate::gateway;
+use crate::images::Images;
+use children::Children;
+use plan::{Plan, Wish};
+
+/// How long the network may take until every node votes. It takes about two seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between looks at a network that is starting.
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Args)]
+pub(crate) struct Sandbox {
+    /// Number of members, with one node each
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Keeps keys, ledgers and logs here; left out: a temporary directory that is removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Port of the gateway on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8545)]
+    rpc_port: u16,
+    /// Who reads what unless the application says otherwise
+    #[arg(long, value_enum, default_value_t = Profile::Transparent)]
+    profile: Profile,
+    /// Protocols that the network runs
+    #[arg(long, value_delimiter = ',', default_value = "ethereum,kv")]
+    protocols: Vec<String>,
+    /// Directory of coco-host, coco-launcher, coco-manager and coco-worker-*; left out: beside `coco`
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Prints one JSON document when the network is up, instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    /// Every actor reads everything
+    Transparent,
+    /// An actor reads what concerns it
+    Confidential,
+}
+
+/// What a running sandbox shows.
+pub(crate) struct Shown<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) directory: &'a Path,
+    pub(crate) kept: bool,
+    pub(crate) network: &'a Certificate,
+    pub(crate) network_file: &'a Path,
+    /// Protocol and local port of each gateway.
+    pub(crate) gateways: &'a [(String, SocketAddr)],
+    pub(crate) missing: &'a [String],
+    pub(crate) took: Duration,
+}
+
+pub(crate) fn run(arguments: &Sandbox) -> Result<(), Failure> {
+    if !cfg!(target_os = "linux") {
+        return Err(Failure::machine(
+            "the sandbox needs Linux: its enclaves are locked down by Landlock, seccomp and \
+             namespaces. Use a Linux machine, virtual machine or container",
+        ));
+    }
+    if arguments.profile == Profile::Confidential {
+        return Err(Failure::input(
+            "--profile confidential: this version has no access control in its protocols yet; use \
+             --profile transparent",
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .doing(|| "start the sandbox's threads".to_owned())?;
+    runtime.block_on(start(arguments))
+}
+
+async fn start(arguments: &Sandbox) -> Result<(), Failure> {
+    let began = Instant::now();
+    let images = Images::find(arguments.images.as_deref())?;
+    images.host()?;
+    images.launcher()?;
+    images.manager()?;
+    for protocol in &arguments.protocols {
+        images.worker(protocol)?;
+    }
+    // The port first: a sandbox that finds it taken has left nothing behind.
+    let rpc = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.rpc_port));
+    let listener = gateway::listen(rpc).await?;
+    let directory = Directory::open(arguments.dir.as_deref())?;
+    let plan = plan::make(
+        &Wish {
+            nodes: usize::from(arguments.nodes),
+            protocols: &arguments.protocols,
+            directory: directory.path(),
+            access: Access::Transparent,
+        },
+        &images,
+    )?;
+    let doing = || "listen for signals".to_owned();
+    let mut interrupt = signal(SignalKind::interrupt()).doing(doing)?;
+    let mut terminate = signal(SignalKind::terminate()).doing(doing)?;
+    let mut children = Children::start(&plan, arguments.images.as_deref())?;
+    let ran = tokio::select! {
+        ran = serve(arguments, &plan, &directory, &mut children, listener, began) => ran,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    if !arguments.json {
+        println!("\nstopping");
+    }
+    children.stop().await;
+    ran
+}
+
+async fn serve(
+    arguments: &Sandbox,
+    plan: &Plan,
+    directory: &Directory,
+    children: &mut Children,
+    listener: tokio::net::TcpListener,
+    began: Instant,
+) -> Result<(), Failure> {
+    let identity_file = plan.participants[0].1.identity.clone();
+    let up = tokio::select! {
+        up = wait_until_all_vote(plan, &identity_file) => up?,
+        failure = children.first_end() => return Err(failure),
+    };
+    let network_file = directory.path().join("network.pem");
+    crate::keys::write_public(&network_file, &certificate_to_pem(&up.certificate))?;
+    let identity = Identity::read(&identity_file)?;
+    let mut gateways = Vec::new();
+    let mut listener = Some(listener);
+    for (place, protocol) in arguments.protocols.iter().enumerate() {
+        let listener = match listener.take() {
+            Some(first) => first,
+            None => {
+                let port = arguments
+                    .rpc_port
+                    .checked_add(u16::try_from(place).unwrap_or(u16::MAX));
+                let port = port.unwrap_or_default();
+                gateway::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?
+            }
+        };
+        let address = listener
+            .local_addr()
+            .doing(|| "read the gateway's address".to_owned())?;
+        let trust =
+            Trust::pinned(up.certificate.clone()).with_constitution(plan.constitution.clone());
+        let entrance = Entrance::new(&identity, trust, &Surface::Application(protocol.clone()))?;
+        let nodes = plan
+            .nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.ports[protocol]))
+            .collect();
+        let settings = gateway::Settings {
+            entrance,
+            nodes,
+            protocol: protocol.clone(),
+        };
+        tokio::spawn(gateway::serve(listener, settings));
+        gateways.push((protocol.clone(), address));
+    }
+    let shown = Shown {
+        plan,
+        directory: directory.path(),
+        kept: arguments.dir.is_some(),
+        network: &up.certificate,
+        network_file: &network_file,
+        gateways: &gateways,
+        missing: &up.missing,
+        took: began.elapsed(),
+    };
+    if arguments.json {
+        crate::print::json(&table::json(&shown));
+    } else {
+        table::show(&shown);
+    }
+    children.watch().await
+}
+
+/// What was learnt while the network came up.
+struct Up {
+    certificate: Certificate,
+    missing: Vec<String>,
+}
+
+/// Asks every node, by attestation under the constitution, until all of them count as voters.
+async fn wait_until_all_vote(plan: &Plan, identity: &Path) -> Result<Up, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let identity = Identity::read(identity)?;
+        let constitution = plan.constitution.clone();
+        let addresses: Vec<String> = plan.nodes.iter().map(plan::Node::admin_address).collect();
+        let looked = tokio::task::spawn_blocking(move || look(&identity, constitution, &addresses));
+        let reason = match looked
+            .await
+            .map_err(|error| Failure::failed(error.to_string()))?
+        {
+            Ok(up) => return Ok(up),
+            Err(reason) => reason,
+        };
+        if Instant::now() > deadline {
+            return Err(Failure::failed(format!(
+                "the network did not come up within {} s: {reason}",
+                PATIENCE.as_secs()
+            )));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One look at every node; the reason why the network is not up yet.
+fn look(
+    identity: &Identity,
+    constitution: governance::Constitution,
+    addresses: &[String],
+) -> Result<Up, String> {
+    let mut up = None;
+    let mut missing = Vec::new();
+    for address in addresses {
+        let trust = Trust::under(constitution.clone());
+        let mut admin =
+            Admin::open(identity, trust, vec![address.clone()]).map_err(|p| p.to_string())?;
+        let nodes = admin.nodes().map_err(|p| p.to_string())?;
+        let listed = nodes["nodes"].as_array().cloned().unwrap_or_default();
+        let voters = listed
+            .iter()
+            .filter(|node| node["status"] == "voter")
+            .count();
+        if voters < addresses.len() {
+            return Err(format!(
+                "{address} sees {voters} of {} voters",
+                addresses.len()
+            ));
+        }
+        let status = admin.status().map_err(|p| p.to_string())?;
+        for protocol in status["protocols"].as_array().into_iter().flatten() {
+            if protocol["worker"] != "live" {
+                return Err(format!(
+                    "the {} worker of {address} is not live",
+                    protocol["name"]
+                ));
+            }
+        }
+        let lacks = status["missing_features"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        missing.extend(
+            lacks
+                .iter()
+                .filter_map(|name| name.as_str().map(str::to_owned)),
+        );
+        let connection = admin.http().connection().ok_or("the connection is gone")?;
+        up = Some(connection.node().network_certificate().clone());
+    }
+    missing.sort();
+    missing.dedup();
+    Ok(Up {
+        certificate: up.ok_or("there are no nodes")?,
+        missing,
+    })
+}
+
+/// The sandbox's directory.
+enum Directory {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn open(wanted: Option<&Path>) -> Result<Self, Failure> {
+        use std::os::unix::fs::PermissionsExt;
+        let Some(path) = wanted else {
+            let doing = || format!("make a directory in {}", std::env::temp_dir().display());
+            let made = tempfile::Builder::new()
+                .prefix("coco-sandbox-")
+                .tempdir()
+                .doing(doing)?;
+            // Other users pass through to what is theirs: the host runs as one.
+            let mode = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(made.path(), mode).doing(doing)?;
+            return Ok(Self::Temporary(made));
+        };
+        if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Failure::input(format!(
+                "{} is not empty. A sandbox that has ended cannot be continued by this version: a \
+                 network whose nodes were all stopped needs the restart procedure. Remove the \
+                 directory, or name another with --dir",
+                path.display()
+            )));
+        }
+        std::fs::create_dir_all(path).doing(|| format!("make the directory {}", path.display()))?;
+        let absolute = path
+            .canonicalize()
+            .doing(|| format!("find {}", path.display()))?;
+        if rustix::process::geteuid().is_root() {
+            crate::node::reachable(&absolute.join("nodes"))?;
+        }
+        Ok(Self::Kept(absolute))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
