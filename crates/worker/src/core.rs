@@ -441,17 +441,17 @@ impl Core {
 
     /// Forwards what came in to the leader, and refusals to whoever forwarded.
     pub(crate) fn send_out(&mut self, out: &mut Vec<WorkerToManager>) {
-        if let Role::Following(following) = &mut self.role {
-            if following.leader_known {
-                if self.pool.len() == 0 {
-                    following.forwarded_at = self.now;
-                } else if self.now.since(following.forwarded_at) >= FORWARD_AGAIN_MS {
-                    following.unforwarded = self.pool.local().map(|w| w.unit.id).collect();
-                }
-                if !following.unforwarded.is_empty() {
-                    following.forwarded_at = self.now;
-                    forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
-                }
+        if let Role::Following(following) = &mut self.role
+            && following.leader_known
+        {
+            if self.pool.len() == 0 {
+                following.forwarded_at = self.now;
+            } else if self.now.since(following.forwarded_at) >= FORWARD_AGAIN_MS {
+                following.unforwarded = self.pool.local().map(|w| w.unit.id).collect();
+            }
+            if !following.unforwarded.is_empty() {
+                following.forwarded_at = self.now;
+                forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
             }
         }
         for (origin, units) in core::mem::take(&mut self.refusals) {

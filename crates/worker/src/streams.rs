@@ -52,7 +52,7 @@ struct Stream {
 }
 
 enum Protocol {
-    Http(Server),
+    Http(Box<Server>),
     WebSocket(Box<WebSocket>),
 }
 
@@ -65,7 +65,7 @@ struct Asked {
 
 impl Streams {
     pub(crate) fn open(&mut self, id: u64, caller: Caller) {
-        let protocol = Protocol::Http(Server::new(Options::application()));
+        let protocol = Protocol::Http(Box::new(Server::new(Options::application())));
         let stream = Stream {
             caller,
             protocol,

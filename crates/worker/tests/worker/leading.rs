@@ -1,0 +1,377 @@
+//! The leader's worker.
+
+use expect_test::expect;
+use worker::PoolLimits;
+
+use crate::script::{Script, check};
+
+#[test]
+fn a_client_is_answered_after_commit_and_not_before() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a put k v \n get 2 /note/k \n commit 1 \n get 2 /note/k",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a put k v
+            propose 1 at 1000: a
+            > get 2 /note/k
+            > commit 1
+            2: 200 committed 1.0
+            2: 200 none
+            > get 2 /note/k
+            2: 200 v
+        "#]],
+    );
+}
+
+#[test]
+fn what_waits_goes_into_one_batch_and_the_next_builds_on_it() {
+    check(
+        "open 2 ada \n lead 1 0 & \n post 2 a add n & \n post 2 b add n \n post 2 c add n \n post 2 d add n \n commit 1 \n commit 2 \n commit 3 \n get 2 /note/n",
+        expect![[r#"
+            > open 2 ada
+            > lead 1 0 &
+            > post 2 a add n &
+            > post 2 b add n
+            propose 1 at 1000: a b
+            > post 2 c add n
+            propose 2 at 1000: c
+            > post 2 d add n
+            > commit 1
+            propose 3 at 1000: d
+            2: 200 committed 1.0
+            2: 200 committed 1.1
+            > commit 2
+            2: 200 committed 2.0
+            > commit 3
+            2: 200 committed 3.0
+            > get 2 /note/n
+            2: 200 4
+        "#]],
+    );
+}
+
+#[test]
+fn a_rejected_unit_is_answered_and_leaves_no_batch() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a fail \n post 2 b put k v & \n post 2 c fail & \n post 2 d add k \n commit 1 \n get 2 /batch/1",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a fail
+            2: 409 rejected Invalid: it fails
+            > post 2 b put k v &
+            > post 2 c fail &
+            > post 2 d add k
+            propose 1 at 1000: b d
+            > commit 1
+            2: 200 committed 1.0
+            2: 409 rejected Invalid: it fails
+            2: 200 committed 1.1
+            > get 2 /batch/1
+            2: 200 b d at 11
+        "#]],
+    );
+}
+
+#[test]
+fn one_id_commits_once() {
+    check(
+        "lead 1 0 \n open 2 ada \n open 4 bob \n post 2 a add n & \n post 4 a add n \n post 4 a add n \n commit 1 \n post 2 a add n \n inject 7 a add n \n get 2 /note/n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > open 4 bob
+            > post 2 a add n &
+            > post 4 a add n
+            propose 1 at 1000: a
+            > post 4 a add n
+            > commit 1
+            2: 200 committed 1.0
+            4: 200 committed 1.0
+            4: 200 committed 1.0
+            > post 2 a add n
+            2: 200 committed 1.0
+            > inject 7 a add n
+            > get 2 /note/n
+            2: 200 1
+        "#]],
+    );
+}
+
+#[test]
+fn units_of_a_lane_run_in_order_and_wait_for_gaps() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 c lane=x/2 add n \n open 4 bob \n post 4 b lane=x/1 add n \n open 6 eve \n get 6 /next/x \n post 6 a lane=x/0 add n \n commit 1 \n get 6 /batch/1",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 c lane=x/2 add n
+            > open 4 bob
+            > post 4 b lane=x/1 add n
+            > open 6 eve
+            > get 6 /next/x
+            6: 200 Some(0)
+            > post 6 a lane=x/0 add n
+            propose 1 at 1000: a b c
+            > commit 1
+            2: 200 committed 1.2
+            4: 200 committed 1.1
+            6: 200 committed 1.0
+            > get 6 /batch/1
+            6: 200 a b c at 11
+        "#]],
+    );
+}
+
+#[test]
+fn a_lane_whose_number_a_lagging_node_does_not_know_is_tried() {
+    // The forwarding node still believes that the lane is at 0.
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a lane=x/0 add n \n commit 1 \n inject 7 b lane=x/1 add n \n commit 2 \n inject 7 d lane=x/3 add n \n inject 7 c lane=x/2 add n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a lane=x/0 add n
+            propose 1 at 1000: a
+            > commit 1
+            2: 200 committed 1.0
+            > inject 7 b lane=x/1 add n
+            propose 2 at 1000: b
+            > commit 2
+            > inject 7 d lane=x/3 add n
+            > inject 7 c lane=x/2 add n
+            propose 3 at 1000: c d
+        "#]],
+    );
+}
+
+#[test]
+fn another_unit_in_the_same_place_of_a_lane_is_refused() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 b lane=x/1 add n \n inject 7 c lane=x/1 add n \n inject 7 b lane=x/1 add n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 b lane=x/1 add n
+            > inject 7 c lane=x/1 add n
+            refused to 7: c
+            > inject 7 b lane=x/1 add n
+        "#]],
+    );
+}
+
+#[test]
+fn dependencies_run_first() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 b after=a add n \n open 4 bob \n post 4 a put n 5 \n commit 1 \n commit 2 \n get 4 /note/n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 b after=a add n
+            > open 4 bob
+            > post 4 a put n 5
+            propose 1 at 1000: a b
+            > commit 1
+            2: 200 committed 1.1
+            4: 200 committed 1.0
+            > commit 2
+            > get 4 /note/n
+            4: 200 6
+        "#]],
+    );
+}
+
+#[test]
+fn later_is_tried_again_when_the_state_has_changed_and_given_up_in_the_end() {
+    let mut script = Script::with_limits(PoolLimits {
+        attempts_max: 3,
+        ..PoolLimits::default()
+    });
+    let transcript = script.run(
+        "lead 1 0 \n open 2 ada \n post 2 a later \n open 4 bob \n post 4 b add n \n commit 1 \n post 4 c add n \n commit 2",
+    );
+    expect![[r#"
+        > lead 1 0
+        > open 2 ada
+        > post 2 a later
+        > open 4 bob
+        > post 4 b add n
+        propose 1 at 1000: b
+        > commit 1
+        4: 200 committed 1.0
+        > post 4 c add n
+        propose 2 at 1000: c
+        2: 409 rejected Later: not yet
+        > commit 2
+        4: 200 committed 2.0
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn batches_that_are_rolled_back_are_made_again_in_the_same_order() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a lane=x/0 add n \n post 2 b lane=x/1 add n \n post 2 c lane=x/2 add n \n rollback 0 \n commit 1 \n get 2 /note/n \n rollback 1 \n commit 2 \n get 2 /batch/1",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a lane=x/0 add n
+            propose 1 at 1000: a
+            > post 2 b lane=x/1 add n
+            propose 2 at 1000: b
+            > post 2 c lane=x/2 add n
+            > rollback 0
+            propose 1 at 1000: a b c
+            > commit 1
+            2: 200 committed 1.0
+            2: 200 committed 1.1
+            2: 200 committed 1.2
+            > get 2 /note/n
+            2: 200 3
+            > rollback 1
+            > commit 2
+            > get 2 /batch/1
+            2: 200 a b c at 11
+        "#]],
+    );
+}
+
+#[test]
+fn a_lost_leadership_forwards_what_is_its_own_and_drops_the_rest() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a add n \n inject 7 b add n \n follow 2 unknown \n follow 2 leader \n commit 1 \n get 2 /note/n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > inject 7 b add n
+            propose 2 at 1000: b
+            > follow 2 unknown
+            > follow 2 leader
+            forward a
+            > commit 1
+            > get 2 /note/n
+        "#]],
+    );
+}
+
+#[test]
+fn refusals_go_to_every_node_that_forwarded() {
+    check(
+        "lead 1 0 \n inject 7 a fail & \n inject 8 a fail & \n inject 9 b add n",
+        expect![[r#"
+            > lead 1 0
+            > inject 7 a fail &
+            > inject 8 a fail &
+            > inject 9 b add n
+            propose 1 at 1000: b
+            refused to 7: a
+            refused to 8: a
+        "#]],
+    );
+}
+
+#[test]
+fn a_full_pool_says_busy() {
+    let mut script = Script::with_limits(PoolLimits {
+        units_max: 2,
+        ..PoolLimits::default()
+    });
+    let transcript =
+        script.run("open 2 ada \n post 2 a add n & \n post 2 b add n & \n open 4 bob \n post 4 c add n \n lead 1 0 \n commit 1 \n post 4 c add n");
+    expect![[r#"
+        > open 2 ada
+        > post 2 a add n &
+        > post 2 b add n &
+        > open 4 bob
+        > post 4 c add n
+        4: 409 refused Busy: this node has as much work waiting as it takes: try again later
+        > lead 1 0
+        propose 1 at 1000: a b
+        > commit 1
+        2: 200 committed 1.0
+        2: 200 committed 1.1
+        > post 4 c add n
+        propose 2 at 1000: c
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn one_actor_cannot_fill_the_pool() {
+    let mut script = Script::with_limits(PoolLimits {
+        caller_units_max: 1,
+        ..PoolLimits::default()
+    });
+    let transcript = script.run("open 2 ada \n post 2 a add n \n open 4 ada \n post 4 b add n \n open 6 eve \n post 6 c add n \n lead 1 0");
+    expect![[r#"
+        > open 2 ada
+        > post 2 a add n
+        > open 4 ada
+        > post 4 b add n
+        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
+        > open 6 eve
+        > post 6 c add n
+        > lead 1 0
+        propose 1 at 1000: a c
+    "#]].assert_eq(&transcript);
+}
+
+#[test]
+fn stale_messages_change_nothing() {
+    check(
+        "lead 1 5 \n lead 1 0 \n open 2 ada \n post 2 a add n \n commit 2 \n commit 1 \n commit 1 \n rollback 0 \n get 2 /note/n",
+        expect![[r#"
+            > lead 1 5
+            log leadership is for height 5, this state is at 0
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > commit 2
+            > commit 1
+            2: 200 committed 1.0
+            > commit 1
+            > rollback 0
+            > get 2 /note/n
+            2: 200 1
+        "#]],
+    );
+}
+
+#[test]
+fn the_time_of_batches_never_goes_back() {
+    check(
+        "time 5000 \n lead 1 0 \n open 2 ada \n post 2 a add n \n time 4000 \n post 2 b add n",
+        expect![[r#"
+            > time 5000
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 5000: a
+            > time 4000
+            > post 2 b add n
+            propose 2 at 5000: b
+        "#]],
+    );
+}
+
+#[test]
+fn draining_takes_nothing_new() {
+    check(
+        "lead 1 0 \n open 2 ada \n post 2 a add n \n drain \n commit 1 \n post 2 b add n",
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > drain
+            > commit 1
+            2: 200 committed 1.0
+            > post 2 b add n
+            2: 409 refused Busy: this node is shutting down: use another
+        "#]],
+    );
+}

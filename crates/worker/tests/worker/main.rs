@@ -1,0 +1,10 @@
+//! Scripts for a worker and their transcripts. The manager is the script; machine and front are small
+//! and use every door that the adapter interface has.
+
+mod protocol;
+mod script;
+
+mod clients;
+mod following;
+mod leading;
+mod validation;
