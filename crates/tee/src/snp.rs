@@ -72,4 +72,6 @@ pub(crate) fn appraise(
 }
 
 #[cfg(test)]
+mod forge;
+#[cfg(test)]
 mod tests;
