@@ -46,6 +46,9 @@ pub struct Auditor<F> {
     verdict: Verdict,
     /// An open chunk was seen.
     open: bool,
+    cut_bytes: u64,
+    /// The chunk before was cut where the rule does not cut, which it may be while it is the last.
+    miscut: Option<Place>,
     /// The entry before, None at the start and where it could not be read.
     last: Option<Taken>,
     /// The next index.
@@ -75,6 +78,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             nodes: BTreeMap::new(),
             verdict: Verdict::default(),
             open: false,
+            cut_bytes: chunk::CLOSE_BYTES,
+            miscut: None,
             last: None,
             next: None,
             stray: None,
@@ -102,6 +107,13 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self
     }
 
+    /// For files whose chunks are cut at another size than [`chunk::CLOSE_BYTES`].
+    #[must_use]
+    pub fn cutting_at(mut self, bytes: u64) -> Self {
+        self.cut_bytes = bytes;
+        self
+    }
+
     /// Knows a fact from elsewhere, for a ledger that begins behind a snapshot.
     pub fn learn(&mut self, fact: AuditFact) {
         let AuditFact::NodeKey { node, key } = fact;
@@ -123,6 +135,11 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             self.problem(&place(0, here), Fault::AfterOpen);
         }
         self.open |= !closed;
+        if let Some(miscut) = self.miscut.take() {
+            self.problem(&miscut, Fault::Cut);
+        }
+        let end = bytes.len() as u64; // usize is at most 64 bits
+        let mut last_offset = 0;
         let reader = match chunk::Reader::new(bytes) {
             Ok(reader) => reader,
             Err(bad) => return self.problem(&place(bad.offset, here), Fault::Framing(bad.reason)),
@@ -136,15 +153,18 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         for item in reader {
             let expected = self.next.unwrap_or(Index(1));
             match item {
-                Ok((offset, bytes)) => match inspect(&bytes) {
-                    Ok(entry) => {
-                        let place = place(offset, entry.header.index);
-                        self.entry(entry, place);
+                Ok((offset, bytes)) => {
+                    last_offset = offset;
+                    match inspect(&bytes) {
+                        Ok(entry) => {
+                            let place = place(offset, entry.header.index);
+                            self.entry(entry, place);
+                        }
+                        Err(refused) => {
+                            self.unreadable(&place(offset, expected), Fault::Entry(refused))
+                        }
                     }
-                    Err(refused) => {
-                        self.unreadable(&place(offset, expected), Fault::Entry(refused))
-                    }
-                },
+                }
                 Err(bad) => self.problem(&place(bad.offset, expected), Fault::Framing(bad.reason)),
             }
         }
@@ -155,6 +175,12 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             .is_some_and(|last| last != read);
         if misnamed && self.stray.is_none() {
             self.problem(&place(0, read), Fault::Name);
+        }
+        if end < self.cut_bytes || last_offset >= self.cut_bytes {
+            self.miscut = Some(place(last_offset, read));
+        }
+        if closed && let Some(miscut) = self.miscut.take() {
+            self.problem(&miscut, Fault::Cut);
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Fault {
     Name,
     #[error("a closed chunk does not come after an open one")]
     AfterOpen,
+    #[error("a chunk ends with the entry that brings it to the size of a chunk, and not here")]
+    Cut,
     #[error(transparent)]
     Framing(Reason),
     #[error(transparent)]

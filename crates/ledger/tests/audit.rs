@@ -5,10 +5,10 @@ mod support;
 use bytes::Bytes;
 use crypto::PublicKey;
 use expect_test::{Expect, expect};
-use ledger::{AuditFact, Auditor, Entry, Fault, Kind, Verdict};
+use ledger::{AuditFact, Auditor, Entry, Fault, Header, Kind, Sealer, Verdict};
 use proptest::prelude::*;
 use support::{Writer, file, keyring};
-use types::{Epoch, Index, NodeId};
+use types::{Epoch, Index, Millis, NodeId, Term};
 
 /// Twenty entries: three signatures, two terms, two epochs. The last signature is entry 20.
 fn ledger(seed: u8) -> Vec<Bytes> {
@@ -40,7 +40,7 @@ fn facts(entry: &Entry) -> Vec<AuditFact> {
 }
 
 fn audit<'a>(files: impl IntoIterator<Item = (&'a str, Bytes)>, keys: bool) -> Verdict {
-    let mut auditor = Auditor::new(facts);
+    let mut auditor = Auditor::new(facts).cutting_at(2000);
     if keys {
         auditor = auditor.with_keys(keyring());
     }
@@ -106,7 +106,7 @@ fn what_cannot_be_checked_is_said() {
     let entries = ledger(1);
     let mut part = support::keyring();
     part.forget(Epoch(2));
-    let mut auditor = Auditor::new(facts).with_keys(part);
+    let mut auditor = Auditor::new(facts).cutting_at(2000).with_keys(part);
     let key = support::key(1);
     auditor.learn(AuditFact::NodeKey {
         node: NodeId(1),
@@ -241,6 +241,7 @@ fn files_out_of_place_are_named() {
         ],
         expect![[r#"
             00000000000000000008-00000000000000000020 at byte 0 (entry 8): a closed chunk does not come after an open one
+            00000000000000000008-00000000000000000020 at byte 10283 (entry 20): a chunk ends with the entry that brings it to the size of a chunk, and not here
         "#]],
     );
     show(
@@ -342,5 +343,108 @@ proptest! {
                 "bit {bit} of entry {place}: {problem}"
             );
         }
+    }
+}
+
+#[test]
+fn headers_that_make_no_sense_are_named() {
+    let check = |change: fn(&mut Header), kind, expect: Expect| {
+        let mut writer = Writer::new(1);
+        writer.header.restarts = 1;
+        writer.open_term();
+        writer.header.epoch = Epoch(2);
+        writer.batch(1);
+        // Another sealer: what this leader would never seal itself.
+        writer.sealer = Sealer::new(NodeId(1), writer.key.public());
+        change(&mut writer.header);
+        if writer.header.sealer != NodeId(1) {
+            writer.sealer = Sealer::new(writer.header.sealer, writer.key.public());
+        }
+        writer.put(kind, 1, b"", b"");
+        let file = file(Index(1), &writer.entries);
+        let verdict = audit([("00000000000000000001-open", file)], false);
+        let lines: String = verdict
+            .problems
+            .iter()
+            .map(|p| format!("{}: {}\n", p.index, p.what))
+            .collect();
+        expect.assert_eq(&lines);
+    };
+    let administrative = Kind::Administrative;
+    check(|_| (), administrative, expect![[""]]);
+    check(
+        |header| header.restarts = 0,
+        administrative,
+        expect![[r#"
+        4: the restart count decreases
+    "#]],
+    );
+    check(
+        |header| header.term = Term(1),
+        administrative,
+        expect![[r#"
+            4: the term decreases
+        "#]],
+    );
+    check(
+        |header| header.epoch = Epoch(1),
+        administrative,
+        expect![[r#"
+            4: the epoch decreases
+        "#]],
+    );
+    check(
+        |header| header.time = Millis(1),
+        administrative,
+        expect![[r#"
+            4: the time decreases
+        "#]],
+    );
+    check(
+        |header| header.sealer = NodeId(2),
+        administrative,
+        expect![[r#"
+            4: one term has one sealer
+        "#]],
+    );
+    check(
+        |header| header.term = Term(9),
+        administrative,
+        expect![[r#"
+            4: a term begins with the entry that opens it
+        "#]],
+    );
+    check(
+        |_| (),
+        Kind::Genesis,
+        expect![[r#"
+        4: the genesis is the first entry
+    "#]],
+    );
+    check(
+        |_| (),
+        Kind::TermOpened,
+        expect![[r#"
+        4: an entry of this kind has no transactions
+    "#]],
+    );
+    let restart = |header: &mut Header| {
+        header.restarts += 1;
+        header.term = Term(9);
+        header.sealer = NodeId(2);
+    };
+    check(restart, administrative, expect![[""]]);
+}
+
+#[test]
+fn chunks_are_cut_by_the_rule() {
+    let entries = ledger(1);
+    for (cut, sound) in [(6, false), (7, true), (8, false)] {
+        let second = format!("{:020}-open", cut + 1);
+        let files = [
+            ("00000000000000000001-open", file(Index(1), &entries[..cut])),
+            (&*second, file(Index(cut as u64 + 1), &entries[cut..])),
+        ];
+        assert_eq!(audit(files, false).is_sound(), sound, "{cut}");
     }
 }
