@@ -27,6 +27,8 @@ const PROBLEMS_MAX: usize = 1000;
 pub enum AuditFact {
     /// The node was admitted with this VN key.
     NodeKey { node: NodeId, key: PublicKey },
+    /// The entry is not what the network's rules allow, and for this reason.
+    Refused { why: String },
 }
 
 /// An entry that took its place in the chain.
@@ -36,8 +38,10 @@ struct Taken {
     place: Place,
 }
 
-/// Checks a ledger, file by file. `F` reads facts from public bodies of administrative entries and
-/// the genesis; it is to return only what it found endorsed.
+/// Checks a ledger, file by file. `F` reads facts from the public bodies of the genesis and of
+/// administrative entries, in order, and may keep state. It is to give a node's key only when it
+/// found the admission endorsed by the constitution: whoever could add a key could go on with a
+/// ledger of his own from there, and sign it.
 pub struct Auditor<F> {
     facts: F,
     keyring: Option<SealKeyring>,
@@ -114,9 +118,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self
     }
 
-    /// Knows a fact from elsewhere, for a ledger that begins behind a snapshot.
-    pub fn learn(&mut self, fact: AuditFact) {
-        let AuditFact::NodeKey { node, key } = fact;
+    /// Knows a node's key from elsewhere, for a ledger that begins behind a snapshot.
+    pub fn learn(&mut self, node: NodeId, key: PublicKey) {
         self.nodes.insert(node, key);
     }
 
@@ -295,7 +298,10 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self.link(&header, &place);
         if matches!(header.kind, Kind::Genesis | Kind::Administrative) {
             for fact in (self.facts)(entry) {
-                self.learn(fact);
+                match fact {
+                    AuditFact::Refused { why } => self.problem(&place, Fault::Rules(why)),
+                    AuditFact::NodeKey { node, key } => self.learn(node, key),
+                }
             }
         }
         if matches!(header.kind, Kind::TermOpened | Kind::Signature) && !entry.leaves.is_empty() {

@@ -55,6 +55,8 @@ pub enum Fault {
     Order { expected: Index },
     #[error("the chain breaks here: this entry was changed since the next one named its digest")]
     Chain,
+    #[error("against the network's rules: {0}")]
+    Rules(String),
     #[error("{0}")]
     Header(&'static str),
     #[error("signed by node {0}, whose key no entry before gives")]

@@ -108,10 +108,7 @@ fn what_cannot_be_checked_is_said() {
     part.forget(Epoch(2));
     let mut auditor = Auditor::new(facts).cutting_at(2000).with_keys(part);
     let key = support::key(1);
-    auditor.learn(AuditFact::NodeKey {
-        node: NodeId(1),
-        key: *key.public(),
-    });
+    auditor.learn(NodeId(1), *key.public());
     auditor.chunk(SECOND, file(Index(8), &entries[7..19]));
     expect![[r#"
         Verdict {
@@ -434,6 +431,26 @@ fn headers_that_make_no_sense_are_named() {
         header.sealer = NodeId(2);
     };
     check(restart, administrative, expect![[""]]);
+}
+
+#[test]
+fn what_breaks_the_network_s_rules_is_named() {
+    let mut seen = 0;
+    let mut auditor = Auditor::new(|entry: &Entry| {
+        seen += 1;
+        if entry.header.kind == Kind::Genesis {
+            return facts(entry);
+        }
+        let why = format!("fact {seen}");
+        vec![AuditFact::Refused { why }]
+    });
+    auditor.chunk("00000000000000000001-open", file(Index(1), &ledger(1)));
+    let problems = auditor.finish().problems;
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        (problems[0].index, &problems[0].what),
+        (Index(7), &Fault::Rules("fact 2".into()))
+    );
 }
 
 #[test]
