@@ -100,12 +100,18 @@ fn more_requests_than_may_be_unanswered_wait_and_are_not_lost() {
     for part in wire.chunks(1000) {
         assert_eq!(script.data(2, part.to_vec()).matches("HTTP/1.1").count(), 0);
     }
+    let sent = wire.len() as u64;
+    assert!(
+        script.consumed[&2] < sent,
+        "the window stays closed while too much is unanswered"
+    );
     let transcript = script.run("commit 1");
     assert_eq!(
         transcript.matches("HTTP/1.1 200 OK").count(),
         301,
         "{transcript}"
     );
+    assert_eq!(script.consumed[&2], sent);
 }
 
 /// A client's frame, masked with zeros so that it can be read here.

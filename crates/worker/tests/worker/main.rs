@@ -4,6 +4,7 @@
 mod protocol;
 mod script;
 
+mod anything;
 mod clients;
 mod following;
 mod leading;

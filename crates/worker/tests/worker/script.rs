@@ -22,6 +22,8 @@ pub struct Script {
     now: u64,
     /// Bodies proposed, by the name that the script gave the worker.
     pub bodies: BTreeMap<u64, Bytes>,
+    /// Bytes of each stream whose window came back.
+    pub consumed: BTreeMap<u64, u64>,
     lines: Vec<String>,
     clients: BTreeMap<u64, http1::Client>,
 }
@@ -37,6 +39,7 @@ impl Script {
             worker,
             now: 1000,
             bodies: BTreeMap::new(),
+            consumed: BTreeMap::new(),
             lines: Vec::new(),
             clients: BTreeMap::new(),
         };
@@ -225,7 +228,11 @@ impl Script {
     fn note(&mut self, out: Vec<boundary::WorkerToManager>) {
         for message in out {
             let line = match message.message.expect("not empty") {
-                Out::Metrics(_) | Out::Consumed(_) => continue,
+                Out::Metrics(_) => continue,
+                Out::Consumed(consumed) => {
+                    *self.consumed.entry(consumed.stream).or_default() += consumed.bytes;
+                    continue;
+                }
                 Out::Propose(propose) => {
                     let body = worker::Body::decode(propose.body.clone()).expect("well-formed");
                     assert_eq!(
