@@ -5,12 +5,14 @@
 //! CBOR choice, an OCTET STRING that holds a collection of CMW records [media type, value, indicator]:
 //!
 //! ```text
-//! { "network":      ["application/vnd.coco.network+cbor",      << [network id, restart count] >>, 8],
+//! { "network":      ["application/vnd.coco.network+cbor",      << [network id, restarts, issued] >>, 8],
 //!   "evidence":     ["application/vnd.coco.evidence+cbor",     bytes for tee::appraise,           4],
 //!   "endorsements": ["application/vnd.coco.endorsements",      bytes for tee::appraise,           2] }
 //! ```
 //!
-//! The indicator says what a record is: 2 endorsements, 4 evidence, 8 result (here: the issuer's word).
+//! `issued` is the ledger time of issue in milliseconds: the network judged the evidence then, so whoever
+//! judges it again passes that time to `tee::appraise`, and compares its own clock with the certificate's
+//! period. The indicator says what a record is: 2 endorsements, 4 evidence, 8 result (here: the issuer's word).
 
 use crypto::{Certificate, CertificateRequest, Extension, PublicKey, SigningKey, issue};
 use minicbor::{Decoder, Encoder};
@@ -63,7 +65,7 @@ pub struct NodeCertificate<'a> {
     pub evidence: &'a [u8],
     /// What `tee::appraise` takes.
     pub endorsements: &'a [u8],
-    /// First moment of validity, in ledger time.
+    /// First moment of validity: the ledger time of issue.
     pub not_before: Millis,
     /// Last moment of validity.
     pub not_after: Millis,
@@ -78,6 +80,8 @@ pub struct CertificateStatement {
     pub network: NetworkId,
     /// Its restart count when the certificate was issued.
     pub restarts: u64,
+    /// Ledger time of issue: the time at which to judge the evidence.
+    pub issued: Millis,
     /// For `tee::appraise`.
     pub evidence: Vec<u8>,
     /// For `tee::appraise`.
@@ -160,10 +164,11 @@ pub fn statement_of(certificate: &Certificate) -> Option<CertificateStatement> {
     if decoder.position() != cmw.len() {
         return None;
     }
-    let (network, restarts): (NetworkId, u64) = minicbor::decode(network).ok()?;
+    let (network, restarts, issued): (NetworkId, u64, Millis) = minicbor::decode(network).ok()?;
     Some(CertificateStatement {
         network,
         restarts,
+        issued,
         evidence: evidence.to_vec(),
         endorsements: endorsements.to_vec(),
     })
@@ -201,7 +206,7 @@ impl NodeCertificate<'_> {
     }
 
     fn cmw(&self) -> Vec<u8> {
-        let network = minicbor::to_vec((self.network, self.restarts))
+        let network = minicbor::to_vec((self.network, self.restarts, self.not_before))
             .expect("a value in memory can be encoded");
         let mut encoder = Encoder::new(Vec::new());
         encoder.map(3).expect("a vector takes every byte");

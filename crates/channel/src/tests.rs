@@ -423,6 +423,8 @@ fn a_connector_of_a_network_refuses_servers_of_another() {
         (NetworkId([7; 32]), 3, b"evidence".to_vec())
     );
 
+    assert_eq!(said.issued, Millis(DAY));
+
     let own = self_signed_certificate(&statement(&names, b"evidence"), &vn).expect("good names");
     assert_eq!(
         evidence_of(&own),

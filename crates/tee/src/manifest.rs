@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use types::Digest;
+use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_PKCS1_RSAENCRYPTION, Oid};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Platform, Strength, Tcb};
@@ -208,7 +209,8 @@ impl Accepted {
             let good = root.0.len() <= ROOT_BYTES_MAX
                 && match platform {
                     Platform::Software => crypto::Certificate::from_der(&root.0).is_ok(),
-                    _ => X509Certificate::from_der(&root.0).is_ok_and(|(rest, _)| rest.is_empty()),
+                    Platform::SevSnp => has_key(&root.0, &OID_PKCS1_RSAENCRYPTION),
+                    _ => has_key(&root.0, &OID_KEY_TYPE_EC_PUBLIC_KEY),
                 };
             if !good {
                 return Err(BadManifest::Root { platform, place });
@@ -227,6 +229,11 @@ impl Accepted {
             None => Ok(()),
         }
     }
+}
+
+fn has_key(der: &[u8], kind: &Oid<'_>) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(rest, root)| rest.is_empty() && root.public_key().algorithm.algorithm == *kind)
 }
 
 /// The TCB parts that an appraiser reports.
@@ -306,6 +313,14 @@ mod tests {
         assert!(matches!(
             refused(|m| m.accepted[0].roots[0].0.truncate(9)),
             BadManifest::Root { place: 0, .. }
+        ));
+        let key = refused(|m| m.accepted[0].platform = Platform::SevSnp);
+        assert!(matches!(
+            key,
+            BadManifest::Root {
+                platform: Platform::SevSnp,
+                place: 0
+            }
         ));
         let part = refused(|m| {
             m.accepted[0].tcb_min.insert("snp".into(), 1);

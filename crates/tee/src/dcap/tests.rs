@@ -153,6 +153,19 @@ fn each_flaw_must_be_admitted_by_name() {
 }
 
 #[test]
+fn a_revoked_machine_is_refused() {
+    let Some(mut case) = tdx() else { return };
+    let quote = Quote::parse(&case.quote).expect("a quote");
+    let chain = pem::parse_many(quote.inner_cert_data()).expect("good PEM");
+    case.manifest.accepted[0].revoked = vec![sha256(b"another")];
+    assert!(case.verdict().is_ok());
+    case.manifest.accepted[0]
+        .revoked
+        .push(sha256(chain[0].contents()));
+    assert_eq!(case.verdict(), Err(Refused::Revoked));
+}
+
+#[test]
 fn old_collateral_is_refused() {
     for case in [tdx(), sgx()].into_iter().flatten() {
         for now in [
