@@ -139,3 +139,6 @@ pub(crate) async fn serve(listener: TcpListener, settings: Settings) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,10 +92,10 @@ async fn pump(local: &TcpStream, upstream: Upstream, unanswered: &mut Unanswered
     loop {
         let step = tokio::select! {
             ready = local.readable(), if flow.to_node.len() < WAITING_BYTES_MAX => {
-                local_error(ready).and_then(|()| flow.from_local(local, unanswered))
+                local_error(ready).and_then(|()| flow.take_local(local, unanswered))
             }
             ready = flow.upstream.stream.readable(), if flow.to_local.len() < WAITING_BYTES_MAX => {
-                flow.node_error(ready).and_then(|()| flow.from_node(local, unanswered))
+                flow.node_error(ready).and_then(|()| flow.take_node(local, unanswered))
             }
             ready = local.writable(), if !flow.to_local.is_empty() => {
                 local_error(ready).and_then(|()| flow.write_local(local))
@@ -130,7 +130,7 @@ impl Flow {
         self.write_node()
     }
 
-    fn from_local(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
+    fn take_local(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
         let bytes = match local.try_read(&mut self.buffer) {
             Ok(0) => {
                 self.upstream.tunnel.close();
@@ -151,7 +151,7 @@ impl Flow {
         self.write_node()
     }
 
-    fn from_node(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
+    fn take_node(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
         let bytes = match self.upstream.stream.try_read(&mut self.buffer) {
             Ok(0) => return Err(self.node_ended()),
             Ok(bytes) => bytes,
