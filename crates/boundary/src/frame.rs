@@ -45,6 +45,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Broken`]: the peer does not speak this protocol; drop it.
+    #[allow(clippy::should_implement_trait)] // it fails, and each call may name another type
     pub fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Broken> {
         match self.next_frame()? {
             Some(frame) => Ok(Some(M::decode(frame)?)),

@@ -82,6 +82,8 @@ impl Node {
                 }
                 self.follow(out);
             }
+            // Elected, with its term not open yet, is a candidate, too; `open_term` saw to that.
+            Role::Candidate { .. } if self.engine.as_ref().is_some_and(|e| e.next().is_some()) => {}
             Role::Candidate { .. } => self.follow(out),
         }
         self.report(out);

@@ -206,13 +206,13 @@ impl Node {
         self.id = id;
         self.order.sealer = Sealer::new(id, self.key.public());
         let seed = self.entropy.number();
-        self.engine = Some(Raft::new(
-            id,
-            Timing::default(),
-            seed,
-            configuration,
-            Start::default(),
-        ));
+        let engine = Raft::new(id, Timing::default(), seed, configuration, Start::default());
+        #[cfg(feature = "mutations")]
+        let engine = match self.mutation {
+            Some(mutation) => engine.with_mutation(mutation),
+            None => engine,
+        };
+        self.engine = Some(engine);
     }
 
     /// A joiner tries the next peer when nothing is under way.
@@ -464,6 +464,40 @@ impl Node {
         join: Join,
         out: &mut Vec<Output>,
     ) {
+        // A nonce answers one join.
+        if let Some(session) = self.sessions.get(connection) {
+            session.who = Who::Stranger {
+                key: *key,
+                nonce: None,
+            };
+        }
+        let Some(constitution) = self.state.constitution() else {
+            return self.refuse(
+                connection,
+                "this node has not read the ledger yet",
+                true,
+                out,
+            );
+        };
+        let now = self.order.time.max(self.now);
+        let (attested, tuple) = match appraise(
+            constitution,
+            &join.credentials,
+            key,
+            Purpose::Join,
+            &nonce,
+            now,
+        ) {
+            Ok(appraised) => appraised,
+            Err(reason) => {
+                log(out, 2, "join", &format!("a node is refused: {reason}"));
+                return self.refuse(connection, &reason, false, out);
+            }
+        };
+        if let Some(node) = self.node_of(key) {
+            self.admitting.insert(node, connection);
+            return self.tell_joined(node, out);
+        }
         if !self.order.leading.as_ref().is_some_and(|l| l.opened) {
             return match self.leader().and_then(|leader| self.address_of(leader)) {
                 Some(address) => self.answer(connection, &PeerMessage::Redirect { address }),
@@ -486,41 +520,19 @@ impl Node {
                 out,
             );
         }
-        // A nonce answers one join.
-        if let Some(session) = self.sessions.get(connection) {
-            session.who = Who::Stranger {
-                key: *key,
-                nonce: None,
-            };
-        }
-        let constitution = self
-            .state
-            .constitution()
-            .expect("a leader has applied the genesis");
-        let command = appraise(
-            constitution,
-            &join.credentials,
-            key,
-            Purpose::Join,
-            &nonce,
-            self.order.time.max(self.now),
-        )
-        .and_then(|(attested, tuple)| {
-            let admission = self.state.admit(&tuple).map_err(|e| e.to_string())?;
-            let Credentials {
-                evidence,
-                endorsements,
-                ..
-            } = join.credentials;
-            admission
-                .command(&attested, evidence, endorsements, nonce.to_vec())
-                .map_err(|e| e.to_string())
+        let Credentials {
+            evidence,
+            endorsements,
+            ..
+        } = join.credentials;
+        let command = self.state.admit(&tuple).and_then(|admission| {
+            admission.command(&attested, evidence, endorsements, nonce.to_vec())
         });
         match command {
             Ok(command) => self.propose_admission(connection, command, out),
-            Err(reason) => {
-                log(out, 2, "join", &format!("a node is refused: {reason}"));
-                self.refuse(connection, &reason, false, out);
+            Err(refused) => {
+                log(out, 2, "join", &format!("a node is refused: {refused}"));
+                self.refuse(connection, &refused.to_string(), refused.may_pass(), out);
             }
         }
     }

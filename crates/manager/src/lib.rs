@@ -25,6 +25,10 @@ mod sessions;
 mod wire;
 mod workers;
 
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use consensus::Mutation;
+
 use boundary::{
     HostToManager, ManagerToHost, ManagerToPlatform, ManagerToWorker, PlatformToManager,
     WorkerToManager, host_to_manager, platform_to_manager,
@@ -60,12 +64,23 @@ pub struct Manager {
     launched: Option<boundary::Launched>,
     start: Option<boundary::Start>,
     node: Option<Box<node::Node>>,
+    #[cfg(feature = "mutations")]
+    mutation: Option<consensus::Mutation>,
 }
 
 impl Manager {
     /// A manager that waits for the platform's first message (entropy) and the host's (what to do).
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A manager whose consensus makes a known mistake.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_mutation(mut self, mutation: consensus::Mutation) -> Self {
+        self.mutation = Some(mutation);
+        self
     }
 
     /// Handles one message.
@@ -92,7 +107,12 @@ impl Manager {
         }
         if let (Some(launched), Some(start)) = (&self.launched, &self.start) {
             match node::Node::start(self.now, launched, start, out) {
-                Ok(node) => self.node = Some(Box::new(node)),
+                Ok(node) => {
+                    let node = self.node.insert(Box::new(node));
+                    #[cfg(feature = "mutations")]
+                    node.set_mutation(self.mutation);
+                    let _ = node;
+                }
                 Err(reason) => {
                     self.start = None;
                     node::exit(out, node::EXIT_CONFIGURATION, &reason);

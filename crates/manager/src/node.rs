@@ -126,6 +126,8 @@ pub struct Node {
     pub configurations: BTreeMap<Index, consensus::Configuration>,
     requests: u64,
     status_due: Millis,
+    #[cfg(feature = "mutations")]
+    pub mutation: Option<consensus::Mutation>,
 }
 
 impl Node {
@@ -204,6 +206,8 @@ impl Node {
             configurations: BTreeMap::new(),
             requests: 0,
             status_due: Millis::ZERO,
+            #[cfg(feature = "mutations")]
+            mutation: None,
         };
         for feature in &node.missing {
             log(
@@ -216,6 +220,11 @@ impl Node {
         node.start_workers(out);
         node.report(out);
         Ok(node)
+    }
+
+    #[cfg(feature = "mutations")]
+    pub fn set_mutation(&mut self, mutation: Option<consensus::Mutation>) {
+        self.mutation = mutation;
     }
 
     pub fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {

@@ -183,19 +183,25 @@ impl Node {
                 Err(broken) => return self.drop_connection(connection, &broken.to_string(), out),
             };
             match &session.who {
+                // Admitted, and did not hear of it: it asks again, with evidence.
+                Who::Node { .. } if matches!(message, PeerMessage::Hello(_)) => {
+                    let key = *session.channel.ready().expect("it is authenticated").chain[0].key();
+                    self.stranger(connection, &key, None, message, out);
+                }
                 Who::Node { node } => {
                     let node = *node;
                     self.peer_message(connection, node, message, out);
                 }
                 Who::Stranger { key, nonce } => {
                     let (key, nonce) = (*key, *nonce);
-                    // Its admission may have been committed since the handshake.
+                    let joining = matches!(message, PeerMessage::Hello(_) | PeerMessage::Join(_));
                     match self.node_of(&key) {
-                        Some(node) => {
+                        // Its admission was committed since the handshake.
+                        Some(node) if !joining => {
                             session_becomes(self, connection, node);
                             self.peer_message(connection, node, message, out);
                         }
-                        None => self.stranger(connection, &key, nonce, message, out),
+                        _ => self.stranger(connection, &key, nonce, message, out),
                     }
                 }
                 Who::Sponsor => {
@@ -228,16 +234,6 @@ impl Node {
             }
             PeerMessage::UnitsRefused { protocol, refused } => {
                 self.units_refused(protocol, refused, out)
-            }
-            // A new incarnation asks over a connection that was authenticated as the node it is now.
-            PeerMessage::Hello(_) | PeerMessage::Join(_) => {
-                self.answer(
-                    connection,
-                    &PeerMessage::Refused {
-                        reason: "this node is a member already".into(),
-                        retry: false,
-                    },
-                );
             }
             _ => self.drop_connection(
                 connection,

@@ -459,7 +459,7 @@ impl Node {
             };
             let lead = boundary::Lead {
                 term: term.0,
-                height: protocol.next().previous().0,
+                height: protocol.committed().0,
                 in_flight_max: self.setup.constitution.settings.batches_in_flight_max,
                 entropy_seed: Bytes::copy_from_slice(&*seed),
                 governance_version: version,

@@ -1,0 +1,293 @@
+//! One simulated VN: a real manager and real workers in one process, over a simulated host.
+
+use std::collections::BTreeMap;
+
+use boundary::{
+    Evidence, HostToManager, Launched, ManagerToHost, ManagerToPlatform, PlatformToManager, Start,
+    WorkerStarted, host_to_manager, manager_to_host, manager_to_platform, platform_to_manager,
+};
+use bytes::Bytes;
+use manager::{Input, Manager, Output};
+use tee::software::Statement;
+use types::Millis;
+use worker::Worker;
+
+use crate::network::{Consortium, MANAGER, SETTINGS, WORKER, address};
+
+/// A host's disk: what was written, and how much of it would survive a loss of power.
+#[derive(Default)]
+pub struct Disk {
+    pub entries: Vec<Bytes>,
+    pub synced: usize,
+}
+
+/// The enclaves of a VN while it runs.
+pub struct Process {
+    pub manager: Manager,
+    workers: BTreeMap<u64, Worker>,
+    next_worker: u64,
+    entropy: [u8; 32],
+}
+
+/// A VN at its place in the constitution, running or not.
+pub struct Node {
+    pub place: usize,
+    pub process: Option<Process>,
+    /// Which start of the VN this is; events of a former one are void.
+    pub incarnation: u64,
+    pub disk: Disk,
+    /// What this host adds to the true time.
+    pub skew_ms: i64,
+    pub next_connection: u64,
+    /// Host-side connections: number → the wire and whether this end is the dialler.
+    pub wires: BTreeMap<u64, (u64, bool)>,
+}
+
+impl Node {
+    pub fn new(place: usize) -> Self {
+        Self {
+            place,
+            process: None,
+            incarnation: 0,
+            disk: Disk::default(),
+            skew_ms: 0,
+            next_connection: 2,
+            wires: BTreeMap::new(),
+        }
+    }
+
+    /// The host's clock.
+    pub fn clock(&self, now: Millis) -> Millis {
+        Millis(now.0.saturating_add_signed(self.skew_ms))
+    }
+
+    /// Starts the VN on whatever its disk holds. Gives what the host is asked to do.
+    pub fn start(
+        &mut self,
+        now: Millis,
+        create: bool,
+        entropy: [u8; 32],
+        manager: Manager,
+        consortium: &Consortium,
+    ) -> Vec<manager_to_host::Message> {
+        self.incarnation += 1;
+        self.next_connection = 2;
+        self.wires.clear();
+        self.disk.entries.truncate(self.disk.synced);
+        self.process = Some(Process {
+            manager,
+            workers: BTreeMap::new(),
+            next_worker: 1,
+            entropy,
+        });
+        let owner = &consortium.members[self.place];
+        let der = owner.certificate.der();
+        let mut owner_chain = u32::try_from(der.len())
+            .expect("a certificate is short")
+            .to_be_bytes()
+            .to_vec();
+        owner_chain.extend_from_slice(der);
+        let start = Start {
+            owner: owner.name.clone(),
+            address: address(self.place),
+            constitution: consortium.constitution.to_cbor().into(),
+            create,
+            peers: (0..consortium.members.len())
+                .filter(|p| *p != self.place)
+                .map(address)
+                .collect(),
+            owner_chain: owner_chain.into(),
+            ledger_last: self.disk.entries.len() as u64, // usize is at most 64 bits
+            protocols: vec![boundary::ProtocolSettings {
+                protocol: "kv".into(),
+                settings: Bytes::from_static(SETTINGS),
+            }],
+            tick_ms: 25,
+        };
+        let launched = Launched {
+            entropy: Bytes::copy_from_slice(&entropy),
+            measurement: MANAGER.to_vec().into(),
+            missing: Vec::new(),
+        };
+        let launched = Input::Platform(PlatformToManager {
+            message: Some(platform_to_manager::Message::Launched(launched)),
+        });
+        let mut host = self.run(now, launched, consortium);
+        host.extend(self.tell(now, host_to_manager::Message::Start(start), consortium));
+        host
+    }
+
+    /// The host tells its manager something. Gives what the host is asked to do.
+    pub fn tell(
+        &mut self,
+        now: Millis,
+        message: host_to_manager::Message,
+        consortium: &Consortium,
+    ) -> Vec<manager_to_host::Message> {
+        let message = HostToManager {
+            now: self.clock(now).0,
+            message: Some(message),
+        };
+        self.run(now, Input::Host(message), consortium)
+    }
+
+    /// One turn of the enclaves: a message, everything that it leads to between manager, workers and
+    /// platform, and the flushes of both.
+    fn run(
+        &mut self,
+        now: Millis,
+        input: Input,
+        consortium: &Consortium,
+    ) -> Vec<manager_to_host::Message> {
+        let clock = self.clock(now);
+        let Some(process) = &mut self.process else {
+            return Vec::new();
+        };
+        let mut host = Vec::new();
+        process.turn(input, clock, consortium, &mut host);
+        loop {
+            let mut said = Vec::new();
+            for (id, worker) in &mut process.workers {
+                let mut out = Vec::new();
+                worker.flush(clock, &mut out);
+                said.extend(out.into_iter().map(|message| Input::Worker(*id, message)));
+            }
+            if said.is_empty() {
+                break;
+            }
+            for input in said {
+                process.turn(input, clock, consortium, &mut host);
+            }
+        }
+        process.turn(Input::Flush, clock, consortium, &mut host);
+        host
+    }
+
+    /// A worker dies; the platform says so.
+    pub fn kill_worker(
+        &mut self,
+        now: Millis,
+        consortium: &Consortium,
+    ) -> Vec<manager_to_host::Message> {
+        let Some((worker, _)) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.workers.pop_first())
+        else {
+            return Vec::new();
+        };
+        let ended = boundary::WorkerEnded {
+            worker,
+            reason: "killed".into(),
+        };
+        let message = PlatformToManager {
+            message: Some(platform_to_manager::Message::WorkerEnded(ended)),
+        };
+        self.run(now, Input::Platform(message), consortium)
+    }
+
+    /// Value of a key in this node's committed state, by the worker that serves it.
+    pub fn worker(&self) -> Option<&Worker> {
+        self.process.as_ref()?.workers.values().next()
+    }
+}
+
+impl Process {
+    fn turn(
+        &mut self,
+        input: Input,
+        clock: Millis,
+        consortium: &Consortium,
+        host: &mut Vec<manager_to_host::Message>,
+    ) {
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            let mut next = Vec::new();
+            for input in inputs {
+                let mut out = Vec::new();
+                self.manager.handle(input, &mut out);
+                for output in out {
+                    match output {
+                        Output::Host(ManagerToHost {
+                            message: Some(message),
+                        }) => host.push(message),
+                        Output::Host(_) => {}
+                        Output::Platform(ManagerToPlatform {
+                            message: Some(message),
+                        }) => {
+                            next.push(Input::Platform(self.platform(message, clock, consortium)));
+                        }
+                        Output::Platform(_) => {}
+                        Output::Worker(id, message) => {
+                            if let Some(worker) = self.workers.get_mut(&id) {
+                                let mut said = Vec::new();
+                                worker.handle(clock, message, &mut said);
+                                next.extend(
+                                    said.into_iter().map(|message| Input::Worker(id, message)),
+                                );
+                            }
+                        }
+                        Output::StopWorker(id) => {
+                            self.workers.remove(&id);
+                        }
+                    }
+                }
+            }
+            inputs = next;
+        }
+    }
+
+    fn platform(
+        &mut self,
+        message: manager_to_platform::Message,
+        clock: Millis,
+        consortium: &Consortium,
+    ) -> PlatformToManager {
+        use manager_to_platform::Message as M;
+        let answer = match message {
+            M::Evidence(request) => {
+                let statement = Statement {
+                    measurement: MANAGER,
+                    report_data: request
+                        .report_data
+                        .as_ref()
+                        .try_into()
+                        .expect("the manager asks with 64 bytes"),
+                    launch_data: Vec::new(),
+                    instance: self.entropy[..16].try_into().expect("half of 32 bytes"),
+                    svn: 1,
+                    time: clock,
+                    missing: Vec::new(),
+                    shared_user: false,
+                };
+                let evidence = tee::software::sign(
+                    &consortium.platform,
+                    &consortium.platform_chain,
+                    &statement,
+                );
+                platform_to_manager::Message::Evidence(Evidence {
+                    request: request.request,
+                    evidence: evidence.into(),
+                    endorsements: Bytes::new(),
+                    failure: String::new(),
+                })
+            }
+            M::StartWorker(start) => {
+                let worker = self.next_worker;
+                self.next_worker += 1;
+                self.workers.insert(
+                    worker,
+                    Worker::new(adapter_kv::machine(), adapter_kv::front()),
+                );
+                platform_to_manager::Message::WorkerStarted(WorkerStarted {
+                    protocol: start.protocol,
+                    worker,
+                    measurement: WORKER.to_vec().into(),
+                })
+            }
+        };
+        PlatformToManager {
+            message: Some(answer),
+        }
+    }
+}
