@@ -49,9 +49,6 @@ pub(crate) fn appraise(
     }
     let collateral: QuoteCollateralV3 = serde_json::from_slice(endorsements)
         .map_err(|_| Refused::Endorsements("not the JSON of a DCAP collateral"))?;
-    if is_revoked(&quote, &collateral, accepted)? {
-        return Err(Refused::Revoked);
-    }
     let mut reason = Refused::Chain("the manifest has no root for this platform".into());
     for root in &accepted.roots {
         let now_seconds = now.0 / 1000;
@@ -63,6 +60,10 @@ pub(crate) fn appraise(
             now_seconds,
             &everything,
         ) {
+            // The PPID names a machine whatever its TCB, so it is what a consortium revokes.
+            Ok(found) if accepted.revoked.contains(&sha256(&found.platform.pck.ppid)) => {
+                return Err(Refused::Revoked);
+            }
             Ok(found) => return Ok(claims(platform, found)),
             Err(e) => reason = refused(format!("{e:#}")),
         }
@@ -77,40 +78,6 @@ pub fn quote_in(buffer: &[u8]) -> Option<&[u8]> {
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     rest.get(..length)?;
     buffer.get(..signed + 4 + length)
-}
-
-/// Whether the manifest revokes the machine (its PCK certificate) or anything above it. The chains are read
-/// by the parser that the verifier uses, so that both see the same certificates.
-fn is_revoked(
-    quote: &Quote,
-    collateral: &QuoteCollateralV3,
-    accepted: &Accepted,
-) -> Result<bool, Refused> {
-    let chains = [
-        quote.inner_cert_data(),
-        collateral
-            .pck_certificate_chain
-            .as_deref()
-            .unwrap_or_default()
-            .as_bytes(),
-        collateral.pck_crl_issuer_chain.as_bytes(),
-        collateral.tcb_info_issuer_chain.as_bytes(),
-        collateral.qe_identity_issuer_chain.as_bytes(),
-    ];
-    if accepted.revoked.is_empty() {
-        return Ok(false);
-    }
-    for chain in chains {
-        let chain = pem::parse_many(chain)
-            .map_err(|_| Refused::Endorsements("a certificate chain is not PEM"))?;
-        if chain
-            .iter()
-            .any(|block| accepted.revoked.contains(&sha256(block.contents())))
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn parse(evidence: &[u8]) -> Result<Quote, Refused> {

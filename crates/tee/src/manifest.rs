@@ -74,7 +74,8 @@ pub struct Accepted {
     #[serde(default)]
     #[n(5)]
     pub advisories: Vec<String>,
-    /// SHA-256 of the DER of certificates that are revoked: a stolen platform key, for example.
+    /// What is revoked, for example because a platform key was stolen. Software and SEV-SNP: SHA-256 of the
+    /// DER of any certificate of the chain. Intel: SHA-256 of the machine's PPID.
     #[serde(default)]
     #[n(6)]
     pub revoked: Vec<Digest>,

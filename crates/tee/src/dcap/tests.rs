@@ -156,12 +156,14 @@ fn each_flaw_must_be_admitted_by_name() {
 fn a_revoked_machine_is_refused() {
     let Some(mut case) = tdx() else { return };
     let quote = Quote::parse(&case.quote).expect("a quote");
-    let chain = pem::parse_many(quote.inner_cert_data()).expect("good PEM");
+    let chain = x509_parser::pem::Pem::iter_from_buffer(quote.inner_cert_data()).next();
+    let certificate = chain.expect("a chain").expect("good PEM").contents;
+    let ppid = dcap_qvl::intel::parse_pck_extension(&certificate)
+        .expect("a PCK certificate")
+        .ppid;
     case.manifest.accepted[0].revoked = vec![sha256(b"another")];
     assert!(case.verdict().is_ok());
-    case.manifest.accepted[0]
-        .revoked
-        .push(sha256(chain[0].contents()));
+    case.manifest.accepted[0].revoked.push(sha256(&ppid));
     assert_eq!(case.verdict(), Err(Refused::Revoked));
 }
 
