@@ -1,0 +1,92 @@
+//! The host's end of its socket to the manager. The host always reads from it.
+
+use std::io::{self, Read, Write};
+
+use boundary::{Broken, Decoder, HostToManager, ManagerToHost, encode};
+use bytes::{Buf, BytesMut};
+use mio::net::UnixStream;
+
+/// Bytes read by one system call.
+const READ_BYTES: usize = 256 << 10;
+
+/// Most reads in one turn, so that connections get theirs: 4 MiB.
+const READS_PER_TURN_MAX: usize = 16;
+
+/// Output above which the host reads nothing more from the network: a manager that lags behind
+/// makes clients wait, not this process grow.
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+pub(crate) struct ManagerLink {
+    socket: UnixStream,
+    decoder: Decoder,
+    out: BytesMut,
+    buffer: Vec<u8>,
+    /// The last read gave all that it could; there may be more.
+    pub(crate) ready: bool,
+    ended: bool,
+}
+
+impl ManagerLink {
+    pub(crate) fn new(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            decoder: Decoder::default(),
+            out: BytesMut::new(),
+            buffer: vec![0; READ_BYTES],
+            ready: true,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut UnixStream {
+        &mut self.socket
+    }
+
+    /// Reads what is there, within a turn's share, into `messages`.
+    pub(crate) fn read(&mut self, messages: &mut Vec<ManagerToHost>) -> Result<(), Broken> {
+        for _ in 0..READS_PER_TURN_MAX {
+            if !self.ready || self.ended {
+                break;
+            }
+            match self.socket.read(&mut self.buffer) {
+                Ok(0) => self.ended = true,
+                Ok(bytes) => self
+                    .decoder
+                    .buffer()
+                    .extend_from_slice(&self.buffer[..bytes]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.ended = true,
+            }
+            while let Some(message) = self.decoder.next()? {
+                messages.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn push(&mut self, message: &HostToManager) {
+        encode(message, &mut self.out);
+    }
+
+    /// Writes as much as the socket takes; the rest goes when it is writable again.
+    pub(crate) fn write(&mut self) {
+        while !self.out.is_empty() && !self.ended {
+            match self.socket.write(&self.out) {
+                Ok(bytes) => self.out.advance(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What it said before it ended is still to be read; that read shows the end.
+                Err(_) => self.out.clear(),
+            }
+        }
+    }
+
+    pub(crate) fn is_congested(&self) -> bool {
+        self.out.len() > BACKLOG_BYTES_MAX
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+}

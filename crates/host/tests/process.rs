@@ -1,0 +1,361 @@
+//! A real `coco-host` process between real sockets, a real disk and a manager that the test plays.
+
+#[path = "process/rig.rs"]
+mod rig;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+
+use boundary::{
+    Append, Close, Committed, Dial, Exit, Gauge, Log, Pace, ReadEntries, Send, SignTuple, Status,
+    Surface, Truncate, host_to_manager::Message as Told, manager_to_host::Message as Say,
+};
+use bytes::Bytes;
+use rig::{Rig, Setup};
+
+fn entry(index: u64) -> Bytes {
+    format!("entry {index}").into()
+}
+
+fn append(sequence: u64, first: u64, count: u64) -> Say {
+    Say::Append(Append {
+        first,
+        entries: (first..first + count).map(entry).collect(),
+        sequence,
+    })
+}
+
+#[test]
+fn the_first_message_says_what_the_configuration_says() {
+    let mut rig = Rig::start(Setup::default());
+    let start = rig.start.clone();
+    assert_eq!(
+        (start.owner.as_str(), start.create, start.tick_ms),
+        ("ada", true, 10)
+    );
+    assert_eq!(start.address, "127.0.0.1:7000");
+    assert_eq!(&start.constitution[..], b"constitution");
+    assert_eq!(&start.owner_chain[..], b"\0\0\0\x03abc");
+    assert_eq!(start.ledger_last, 0);
+    assert_eq!(start.protocols.len(), 1);
+    assert_eq!(&start.protocols[0].settings[..], b"genesis");
+    rig.wait_for(|told| matches!(told, Told::Tick(_)));
+}
+
+#[test]
+fn bytes_go_both_ways_and_a_close_delivers_what_was_sent() {
+    let mut rig = Rig::start(Setup::default());
+    for (port, surface, protocol) in [
+        (rig.node_port, Surface::Node, ""),
+        (rig.admin_port, Surface::Administrative, ""),
+        (rig.kv_port, Surface::Application, "kv"),
+    ] {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("listens");
+        let opened = rig.opened();
+        assert_eq!(
+            (opened.surface(), opened.protocol.as_str()),
+            (surface, protocol)
+        );
+        assert_eq!(opened.connection % 2, 0);
+        assert_eq!(
+            opened.remote,
+            client.local_addr().expect("connected").to_string()
+        );
+        client.write_all(b"to the enclave").expect("sent");
+        assert_eq!(rig.received(opened.connection, 14), b"to the enclave");
+        let large = vec![5; 3 << 20];
+        rig.say(Say::Send(Send {
+            connection: opened.connection,
+            data: large.clone().into(),
+        }));
+        rig.say(Say::Close(Close {
+            connection: opened.connection,
+        }));
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("until the close");
+        assert!(got == large);
+    }
+}
+
+#[test]
+fn a_client_that_goes_is_reported_and_one_that_does_not_read_is_closed() {
+    let mut rig = Rig::start(Setup::default());
+    let client = TcpStream::connect(("127.0.0.1", rig.kv_port)).expect("listens");
+    let gone = rig.opened().connection;
+    drop(client);
+    rig.wait_for(|told| matches!(told, Told::Closed(closed) if closed.connection == gone));
+
+    let _silent = TcpStream::connect(("127.0.0.1", rig.kv_port)).expect("listens");
+    let silent = rig.opened().connection;
+    for _ in 0..80 {
+        rig.say(Say::Send(Send {
+            connection: silent,
+            data: vec![1; 1 << 20].into(),
+        }));
+    }
+    rig.wait_for(|told| matches!(told, Told::Closed(closed) if closed.connection == silent));
+}
+
+#[test]
+fn a_paused_connection_is_not_read_until_it_is_resumed() {
+    let mut rig = Rig::start(Setup::default());
+    let mut client = TcpStream::connect(("127.0.0.1", rig.kv_port)).expect("listens");
+    let connection = rig.opened().connection;
+    rig.say(Say::Pace(Pace {
+        connection,
+        paused: true,
+    }));
+    // An answer of the disk shows that the host has seen what was said before.
+    rig.say(append(1, 1, 1));
+    rig.wait_for(|told| matches!(told, Told::Persisted(_)));
+    client.write_all(b"later").expect("sent");
+    rig.say(append(2, 2, 1));
+    let told = rig.wait_for(|told| matches!(told, Told::Persisted(_) | Told::Received(_)));
+    assert!(matches!(told, Told::Persisted(_)));
+    rig.say(Say::Pace(Pace {
+        connection,
+        paused: false,
+    }));
+    assert_eq!(rig.received(connection, 5), b"later");
+}
+
+#[test]
+fn dialling_reaches_a_peer_or_says_why_not() {
+    let mut rig = Rig::start(Setup::default());
+    let peer = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("localhost:{}", peer.local_addr().expect("bound").port());
+    rig.say(Say::Dial(Dial {
+        connection: 7,
+        address,
+    }));
+    let opened = rig.opened();
+    assert_eq!((opened.connection, opened.surface()), (7, Surface::Node));
+    let mut peer_end = peer.accept().expect("the host comes").0;
+    rig.say(Say::Send(Send {
+        connection: 7,
+        data: "hello".into(),
+    }));
+    let mut got = [0; 5];
+    peer_end.read_exact(&mut got).expect("sent");
+    assert_eq!(&got, b"hello");
+    peer_end.write_all(b"back").expect("sent");
+    assert_eq!(rig.received(7, 4), b"back");
+
+    drop(peer);
+    let closed = format!("127.0.0.1:{}", peer_end.local_addr().expect("bound").port());
+    for (connection, address) in [
+        (9, closed.as_str()),
+        (11, "no such name:1"),
+        (13, "nonsense"),
+    ] {
+        rig.say(Say::Dial(Dial {
+            connection,
+            address: address.into(),
+        }));
+        let failed = rig.wait_for(|told| matches!(told, Told::DialFailed(_)));
+        let Told::DialFailed(failed) = failed else {
+            unreachable!("waited for it")
+        };
+        assert_eq!(failed.connection, connection);
+        assert!(!failed.reason.is_empty());
+    }
+}
+
+#[test]
+fn entries_are_on_disk_when_they_are_acknowledged_and_there_after_a_restart() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(append(1, 1, 3));
+    rig.say(append(2, 4, 2));
+    rig.persisted(2);
+    rig.say(Say::Truncate(Truncate { from: 5 }));
+    rig.say(append(3, 5, 1));
+    rig.persisted(3);
+    rig.say(Say::Committed(Committed { upto: 5 }));
+    rig.say(Say::ReadEntries(ReadEntries {
+        request: 4,
+        first: 2,
+        last: 9,
+        bytes_max: 1 << 20,
+    }));
+    let entries = rig.wait_for(|told| matches!(told, Told::Entries(_)));
+    let Told::Entries(entries) = entries else {
+        unreachable!("waited for it")
+    };
+    assert_eq!((entries.request, entries.first), (4, 2));
+    assert_eq!(entries.entries, [entry(2), entry(3), entry(4), entry(5)]);
+
+    let directory = rig.kill();
+    let mut rig = Rig::start(Setup {
+        directory: Some(directory),
+        ..Setup::default()
+    });
+    assert_eq!(rig.start.ledger_last, 5);
+    // What is committed does not become uncommitted by asking.
+    rig.say(Say::Committed(Committed { upto: 5 }));
+    rig.say(Say::Truncate(Truncate { from: 3 }));
+    let failed = rig.wait_for(|told| matches!(told, Told::StorageFailed(_)));
+    assert!(
+        format!("{failed:?}").contains("cannot be removed"),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_ends_the_node_with_its_reason_and_acknowledges_nothing() {
+    let mut rig = Rig::start(Setup {
+        file_bytes_max: Some(1 << 20),
+        ..Setup::default()
+    });
+    rig.say(append(1, 1, 2));
+    rig.persisted(1);
+    let entries = vec![vec![7; 2 << 20].into()];
+    rig.say(Say::Append(Append {
+        first: 3,
+        entries,
+        sequence: 2,
+    }));
+    let told = rig.wait_for(|told| matches!(told, Told::StorageFailed(_) | Told::Persisted(_)));
+    let Told::StorageFailed(failed) = told else {
+        panic!("acknowledged: {told:?}")
+    };
+    assert!(
+        failed.reason.contains("append to ledger/"),
+        "{}",
+        failed.reason
+    );
+    rig.say(Say::Exit(Exit {
+        code: 3,
+        reason: failed.reason,
+    }));
+    let (status, log, directory) = rig.end();
+    assert_eq!(status, 3, "{log}");
+    assert!(log.contains("File too large"), "{log}");
+    // The torn end is dropped, the acknowledged entries are there.
+    let rig = Rig::start(Setup {
+        directory: Some(directory),
+        ..Setup::default()
+    });
+    assert_eq!(rig.start.ledger_last, 2);
+}
+
+#[test]
+fn the_owners_agent_signs_the_tuple() {
+    let mut rig = Rig::start(Setup::default());
+    let listener = UnixListener::bind(rig.directory().join("agent.socket")).expect("bound");
+    open_to_all(&rig.directory().join("agent.socket"));
+    rig.say(Say::SignTuple(SignTuple {
+        payload: "tuple".into(),
+    }));
+    let mut host = listener.accept().expect("the host comes").0;
+    let mut request = [0; 9];
+    host.read_exact(&mut request).expect("request");
+    assert_eq!(&request, b"\0\0\0\x05tuple");
+    host.write_all(b"\0\0\0\x07\0signed").expect("answered");
+    let told = rig.wait_for(|told| matches!(told, Told::TupleSigned(_)));
+    let Told::TupleSigned(signed) = told else {
+        unreachable!("waited for it")
+    };
+    assert_eq!(
+        (&signed.tuple[..], signed.failure.as_str()),
+        (&b"signed"[..], "")
+    );
+}
+
+fn open_to_all(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).expect("own file");
+}
+
+#[test]
+fn operators_see_status_and_metrics() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(append(1, 1, 1));
+    rig.persisted(1);
+    rig.say(Say::Status(Status {
+        phase: "leading".into(),
+        committed: 42,
+        gauges: vec![Gauge {
+            name: "batch units".into(),
+            value: 100,
+        }],
+        network: vec![0xab].into(),
+        ..Status::default()
+    }));
+    rig.say(Say::ReadEntries(ReadEntries {
+        request: 1,
+        first: 1,
+        last: 1,
+        bytes_max: 1,
+    }));
+    rig.wait_for(|told| matches!(told, Told::Entries(_)));
+    let status = rig.get("/status");
+    assert!(
+        status.contains(r#""phase":"leading""#) && status.contains(r#""network":"ab""#),
+        "{status}"
+    );
+    let metrics = rig.get("/metrics");
+    for line in [
+        "coco_ledger_committed 42",
+        "coco_batch_units 100",
+        "coco_host_sync_seconds_count 1",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} in {metrics}"
+        );
+    }
+    assert!(rig.get("/other").contains("404"));
+}
+
+#[test]
+fn the_nodes_end_has_a_status_and_a_reason() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(Say::Log(Log {
+        level: 2,
+        target: "consensus".into(),
+        text: "hear this".into(),
+    }));
+    rig.terminate();
+    rig.wait_for(|told| matches!(told, Told::Stop(_)));
+    rig.say(Say::Exit(Exit {
+        code: 0,
+        reason: "stopped as asked".into(),
+    }));
+    let (status, log, _) = rig.end();
+    assert_eq!(status, 0, "{log}");
+    assert!(
+        log.contains("consensus: hear this") && log.contains("stopped as asked"),
+        "{log}"
+    );
+
+    let mut rig = Rig::start(Setup::default());
+    rig.hang_up();
+    let (status, log, _) = rig.end();
+    assert_eq!(status, 70, "{log}");
+    assert!(log.contains("without a word"), "{log}");
+
+    let mut rig = Rig::start(Setup::default());
+    rig.say_bytes(b"\xff\xff\xff\xff");
+    let (status, log, _) = rig.end();
+    assert_eq!(status, 70, "{log}");
+    assert!(log.contains("from the manager: frame of"), "{log}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let rig = Rig::spawn(Setup {
+        kv_port: Some(port),
+        ..Setup::default()
+    });
+    let (status, log, _) = rig.end();
+    assert_eq!(status, 70);
+    assert!(
+        log.contains(&format!(
+            "127.0.0.1:{port} is in use; stop what listens there"
+        )),
+        "{log}"
+    );
+}
