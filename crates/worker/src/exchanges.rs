@@ -59,6 +59,8 @@ struct Waits {
     times: BTreeSet<(Millis, ExchangeId)>,
     /// Batches asked of the ledger.
     loading: BTreeMap<Height, Vec<ExchangeId>>,
+    /// What was asked of the ledger, by request: an answer that there is none names no height.
+    loading_asked: BTreeMap<u64, Height>,
     /// Heights to ask for with the next flush.
     to_load: Vec<Height>,
     /// Linear reads not sent yet, and those sent, by request.
@@ -156,6 +158,7 @@ impl Exchanges {
         let waits = &mut self.waits;
         for height in core::mem::take(&mut waits.to_load) {
             waits.last_request += 1;
+            waits.loading_asked.insert(waits.last_request, height);
             let request = boundary::HistoryRequest {
                 request: waits.last_request,
                 height: height.0,
@@ -174,10 +177,10 @@ impl Exchanges {
 
     /// The ledger's answer.
     pub(crate) fn loaded(&mut self, core: &mut Core, reply: boundary::HistoryBatch) {
-        let height = Height(reply.height);
-        let Some(waiters) = self.waits.loading.remove(&height) else {
+        let Some(height) = self.waits.loading_asked.remove(&reply.request) else {
             return;
         };
+        let waiters = self.waits.loading.remove(&height).unwrap_or_default();
         let bytes = reply.body.len();
         let place = Place {
             index: types::Index(reply.index),

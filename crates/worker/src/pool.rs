@@ -173,7 +173,9 @@ impl Pool {
     ) -> Result<Inserted, Reject> {
         if let Some(known) = self.units.get_mut(&ticket.id) {
             match origin {
-                Origin::Local { stream } => known.stream = known.stream.or(Some(stream)),
+                // The latest stream: the client may have come back on another connection, and the
+                // manager takes the caller from a stream that is open.
+                Origin::Local { stream } => known.stream = Some(stream),
                 Origin::Node(node) if !known.nodes.contains(&node) => known.nodes.push(node),
                 Origin::Node(_) => {}
             }

@@ -166,7 +166,7 @@ fn old_batches_come_from_the_ledger_and_are_kept() {
         }
         leader.run(&format!("inject 7 last{height} add n \n commit {height}"));
     }
-    let transcript = leader.run("open 2 ada \n get 2 /batch/1 \n history 1 1 \n get 2 /batch/1 \n get 2 /batch/12 \n get 2 /batch/13");
+    let transcript = leader.run("open 2 ada \n get 2 /batch/1 \n history 1 1 \n get 2 /batch/1 \n get 2 /batch/12 \n get 2 /batch/13 \n get 2 /batch/2 \n history 2 77");
     expect![[r#"
         > open 2 ada
         > get 2 /batch/1
@@ -178,6 +178,10 @@ fn old_batches_come_from_the_ledger_and_are_kept() {
         > get 2 /batch/12
         2: 200 u12-0 u12-1 u12-2 u12-3 u12-4 u12-5 u12-6 last12 at 22
         > get 2 /batch/13
+        2: 404 none
+        > get 2 /batch/2
+        history 2 height 2
+        > history 2 77
         2: 404 none
     "#]]
     .assert_eq(&transcript);

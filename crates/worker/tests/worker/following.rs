@@ -202,3 +202,17 @@ fn a_linear_read_waits_for_the_leader_and_for_its_height() {
     "#]]
     .assert_eq(&transcript);
 }
+
+#[test]
+fn a_client_that_comes_back_on_another_connection_takes_its_unit_over() {
+    let mut script = Script::new();
+    script.run("open 2 ada \n post 2 a add n \n close 2 \n open 4 ada \n post 4 a add n");
+    // The manager fills in the caller by the stream: a closed one has none.
+    script.handle(boundary::manager_to_worker::Message::Follow(
+        boundary::Follow {
+            term: 1,
+            leader_known: true,
+        },
+    ));
+    assert_eq!(script.forwarded_streams(), [4]);
+}

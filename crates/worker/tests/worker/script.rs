@@ -150,16 +150,19 @@ impl Script {
             }
             "history" => {
                 let body = self.bodies.get(&number(2)).cloned();
-                let absent = body.is_none();
-                let body = body.unwrap_or_default();
-                In::History(HistoryBatch {
+                // That there is none names no height.
+                let found = body.map(|body| HistoryBatch {
                     request: number(1),
                     height: number(2),
                     index: 99,
-                    absent,
                     body,
                     ..Default::default()
-                })
+                });
+                In::History(found.unwrap_or(HistoryBatch {
+                    request: number(1),
+                    absent: true,
+                    ..Default::default()
+                }))
             }
             "drain" => In::Drain(Drain {}),
             word => panic!("no such line: {word}"),
@@ -223,6 +226,17 @@ impl Script {
         let mut out = Vec::new();
         self.worker.flush(Millis(self.now), &mut out);
         self.note(out);
+    }
+
+    /// Streams named by what the next flush forwards.
+    pub fn forwarded_streams(&mut self) -> Vec<u64> {
+        let mut out = Vec::new();
+        self.worker.flush(Millis(self.now), &mut out);
+        let forwards = out.into_iter().filter_map(|message| match message.message {
+            Some(Out::Forward(forward)) => Some(forward.units),
+            _ => None,
+        });
+        forwards.flatten().map(|unit| unit.stream).collect()
     }
 
     fn note(&mut self, out: Vec<boundary::WorkerToManager>) {
