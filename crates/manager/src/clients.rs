@@ -22,6 +22,10 @@ const WINDOW_BYTES: usize = APPLICATION_REQUEST_BYTES_MAX + (1 << 20);
 impl Node {
     /// The host accepted a connection.
     pub fn opened(&mut self, opened: &boundary::Opened, out: &mut Vec<Output>) {
+        // Odd numbers are ours: what this node dialled is connected, and its bytes are on the way.
+        if opened.connection % 2 != 0 && self.sessions.get(opened.connection).is_some() {
+            return;
+        }
         if let Err(reason) = self.sessions.accept(opened) {
             log(
                 out,

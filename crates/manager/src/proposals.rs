@@ -158,7 +158,15 @@ impl Node {
                     self.protocols[place].name
                 ),
             );
-            let height = self.protocols[place].next().previous().0;
+            // A proposal of another term, or above one that was refused, is gone in the worker by the
+            // message that made it stale. Rolling back for it, too, would drop what the worker has
+            // proposed since, and which may have been accepted.
+            let next = self.protocols[place].next();
+            let current = self.order.leading.as_ref().is_some_and(|l| l.term.0 == propose.term);
+            if !current || propose.height != next.0 {
+                return;
+            }
+            let height = next.previous().0;
             send_worker(
                 out,
                 self.now,
