@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use super::Sandbox;
 use super::plan::{Node, Plan};
 use crate::failure::{Doing, Failure};
 use crate::node::config::{self, Config};
@@ -34,11 +35,11 @@ struct Running {
 
 impl Children {
     /// Writes configurations and starts every node; the first makes the network.
-    pub(super) fn start(plan: &Plan, images: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn start(plan: &Plan, wanted: &Sandbox) -> Result<Self, Failure> {
         let own = std::env::current_exe().doing(|| "find this command's own file".to_owned())?;
         let mut nodes = Vec::new();
         for (place, node) in plan.nodes.iter().enumerate() {
-            let file = write_config(plan, place, images)?;
+            let file = write_config(plan, place, wanted)?;
             let log = node.directory.join("log.txt");
             let output = File::create(&log).doing(|| format!("make {}", log.display()))?;
             let mut command = Command::new(&own);
@@ -151,9 +152,9 @@ impl Running {
     }
 }
 
-fn write_config(plan: &Plan, place: usize, images: Option<&Path>) -> Result<PathBuf, Failure> {
+fn write_config(plan: &Plan, place: usize, wanted: &Sandbox) -> Result<PathBuf, Failure> {
     let node = &plan.nodes[place];
-    let config = to_config(plan, node, place == 0, images)?;
+    let config = to_config(plan, node, place == 0, wanted)?;
     std::fs::create_dir_all(&node.directory)
         .doing(|| format!("make the directory {}", node.directory.display()))?;
     let file = node.directory.join("node.toml");
@@ -162,12 +163,7 @@ fn write_config(plan: &Plan, place: usize, images: Option<&Path>) -> Result<Path
     Ok(file)
 }
 
-fn to_config(
-    plan: &Plan,
-    node: &Node,
-    create: bool,
-    images: Option<&Path>,
-) -> Result<Config, Failure> {
+fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result<Config, Failure> {
     let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let address = |text: &str| -> Result<SocketAddr, Failure> {
         text.parse()
@@ -177,8 +173,10 @@ fn to_config(
         .nodes
         .iter()
         .filter(|other| other.address != node.address);
-    let images = images
-        .map(|path| path.canonicalize())
+    let images = wanted
+        .images
+        .as_deref()
+        .map(Path::canonicalize)
         .transpose()
         .doing(|| "find --images".to_owned())?;
     Ok(Config {
@@ -219,6 +217,9 @@ fn to_config(
             svn: 1,
         },
         users: config::Users::default(),
-        log: config::Log::default(),
+        log: config::Log {
+            level: wanted.log.clone(),
+            ..config::Log::default()
+        },
     })
 }

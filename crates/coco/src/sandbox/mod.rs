@@ -33,25 +33,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Sandbox {
     /// Number of members, with one node each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
-    nodes: u8,
+    pub(crate) nodes: u8,
     /// Keeps keys, ledgers and logs here; left out: a temporary directory that is removed at the end
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Port of the gateway on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 8545)]
-    rpc_port: u16,
+    pub(crate) rpc_port: u16,
     /// Who reads what unless the application says otherwise
     #[arg(long, value_enum, default_value_t = Profile::Transparent)]
     profile: Profile,
     /// Protocols that the network runs
     #[arg(long, value_delimiter = ',', default_value = "ethereum,kv")]
-    protocols: Vec<String>,
+    pub(crate) protocols: Vec<String>,
     /// Directory of coco-host, coco-launcher, coco-manager and coco-worker-*; left out: beside `coco`
     #[arg(long, value_name = "DIR")]
-    images: Option<PathBuf>,
+    pub(crate) images: Option<PathBuf>,
+    /// What the nodes log: error, warn, info, debug or trace, or a filter such as info,manager=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log: String,
     /// Prints one JSON document when the network is up, instead of the table
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -120,7 +123,7 @@ async fn start(arguments: &Sandbox) -> Result<(), Failure> {
     let doing = || "listen for signals".to_owned();
     let mut interrupt = signal(SignalKind::interrupt()).doing(doing)?;
     let mut terminate = signal(SignalKind::terminate()).doing(doing)?;
-    let mut children = Children::start(&plan, arguments.images.as_deref())?;
+    let mut children = Children::start(&plan, arguments)?;
     let ran = tokio::select! {
         ran = serve(arguments, &plan, &directory, &mut children, listener, began) => ran,
         _ = interrupt.recv() => Ok(()),
