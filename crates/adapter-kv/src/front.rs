@@ -8,7 +8,7 @@ use adapter::{
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
-use types::{Height, UnitId};
+use types::{Height, Millis, UnitId};
 
 use crate::command::{Command, IdOrigin, Op, Submission, Version};
 use crate::machine::{KeyValue, another_request};
@@ -17,6 +17,9 @@ use crate::state::{self, VALUES};
 
 /// Bytes of keys and values after which a listing ends early.
 const LISTING_BYTES_MAX: usize = 4 << 20;
+
+/// How long a linear read waits for a leader.
+const LINEAR_WAIT_MS: u64 = 10_000;
 
 /// The protocol's HTTP surface. A message on a WebSocket is the body of a `POST /batch`.
 #[derive(Default)]
@@ -38,6 +41,7 @@ impl Front for HttpFront {
                 caller: caller.clone(),
                 what: What::Read { key },
                 consistency,
+                until: None,
             }),
             Ok(Route::List {
                 prefix,
@@ -54,6 +58,7 @@ impl Front for HttpFront {
                     caller: caller.clone(),
                     what,
                     consistency,
+                    until: None,
                 })
             }
             Ok(Route::Write {
@@ -119,6 +124,8 @@ struct Query {
     caller: Caller,
     what: What,
     consistency: Consistency,
+    /// When a linear read gives up.
+    until: Option<Millis>,
 }
 
 enum What {
@@ -135,7 +142,14 @@ enum What {
 impl Exchange for Query {
     fn poll(&mut self, context: &mut dyn Context) -> Progress {
         if self.consistency == Consistency::Linear && !context.linear() {
-            return Progress::Pending;
+            let now = context.now();
+            let until = *self.until.get_or_insert(now.plus(LINEAR_WAIT_MS));
+            if now < until {
+                context.wake_at(until);
+                return Progress::Pending;
+            }
+            let message = "there is no leader: try again later, or read with consistency=local";
+            return Progress::Ready(error(503, &Reject::new(Kind::Busy, message)));
         }
         Progress::Ready(self.answer(context.view()).unwrap_or_else(|Lost| {
             error(

@@ -244,3 +244,18 @@ fn every_batch_replays_to_the_same_writes() {
         );
     }
 }
+
+#[test]
+fn a_linear_read_without_a_leader_gives_up_and_a_local_one_does_not_need_any() {
+    let mut solo = solo();
+    solo.http("PUT", "/kv/a", "1");
+    solo.leaderless = true;
+    let read = "GET /kv/a?consistency=linear HTTP/1.1\r\nhost: x\r\n\r\n";
+    solo.open(4, "ada");
+    assert_eq!(solo.bytes(4, read), "");
+    solo.advance(9_999);
+    assert_eq!(solo.received(4), "");
+    solo.advance(1);
+    assert!(solo.received(4).starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(solo.http("GET", "/kv/a", "").body, "1");
+}

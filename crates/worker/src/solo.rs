@@ -26,6 +26,8 @@ const STREAM: u64 = 2;
 /// One worker and a manager that commits at once.
 pub struct Solo {
     pub worker: Worker,
+    /// Linear reads fail while this is set, as without a leader.
+    pub leaderless: bool,
     now: Millis,
     /// Every batch body proposed and committed, by height.
     pub bodies: BTreeMap<u64, Bytes>,
@@ -47,6 +49,7 @@ impl Solo {
         let protocol = machine.describe().protocol.to_owned();
         let mut solo = Self {
             worker: Worker::new(machine, front),
+            leaderless: false,
             now: START,
             bodies: BTreeMap::new(),
             received: BTreeMap::new(),
@@ -211,7 +214,11 @@ impl Solo {
             Out::ReadIndex(request) => Some(In::ReadIndex(boundary::ReadIndexReply {
                 request: request.request,
                 height: self.worker.height().0,
-                failure: String::new(),
+                failure: if self.leaderless {
+                    "no leader".into()
+                } else {
+                    String::new()
+                },
             })),
             Out::Log(log) => panic!("the worker complains: {}", log.text),
             Out::Applied(_)
