@@ -42,13 +42,13 @@ pub fn run_manager<P: ManagerProcess>(make: impl FnOnce() -> P) -> ! {
     manager.run(&mut make(), first)
 }
 
-/// Runs a worker image.
-pub fn run_worker<P: WorkerProcess>(make: impl FnOnce() -> P) -> ! {
+/// Runs a worker image. `make` is given 32 random bytes of this start.
+pub fn run_worker<P: WorkerProcess>(make: impl FnOnce([u8; 32]) -> P) -> ! {
     words::report_panics();
     let manager = inherit(WORKER_MANAGER);
     let missing = sandbox::lock_down(WORKER_MANAGER + 1);
     words::locked(&missing);
-    run_worker_loop(Link::new(manager), &mut make())
+    run_worker_loop(Link::new(manager), &mut make(draw()))
 }
 
 fn inherit(number: i32) -> OwnedFd {
@@ -61,6 +61,16 @@ fn inherit(number: i32) -> OwnedFd {
 /// Mixes what the launcher drew with what this process draws, so that neither alone knows what the
 /// manager's secrets come from.
 fn mix_entropy(first: &mut PlatformToManager) {
+    let mut seed = draw();
+    if let Some(platform_to_manager::Message::Launched(launched)) = &mut first.message {
+        for (ours, theirs) in seed.iter_mut().zip(&launched.entropy) {
+            *ours ^= theirs;
+        }
+        launched.entropy = seed.to_vec().into();
+    }
+}
+
+fn draw() -> [u8; 32] {
     let mut seed = [0; 32];
     let drawn = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     assert_eq!(
@@ -68,12 +78,7 @@ fn mix_entropy(first: &mut PlatformToManager) {
         Ok(seed.len()),
         "32 bytes come at once from a seeded pool"
     );
-    if let Some(platform_to_manager::Message::Launched(launched)) = &mut first.message {
-        for (ours, theirs) in seed.iter_mut().zip(&launched.entropy) {
-            *ours ^= theirs;
-        }
-        launched.entropy = seed.to_vec().into();
-    }
+    seed
 }
 
 struct ManagerLoop {

@@ -17,7 +17,10 @@ pub fn manager() -> ! {
 }
 
 pub fn worker() -> ! {
-    platform::run_worker(|| Worker)
+    platform::run_worker(|seed| {
+        assert_ne!(seed, [0; 32]);
+        Worker
+    })
 }
 
 /// A worker that never locks down: what an attacker meets in the window before.

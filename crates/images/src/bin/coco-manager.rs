@@ -1,0 +1,5 @@
+//! The manager's image.
+
+fn main() {
+    images::manager()
+}
