@@ -1,4 +1,4 @@
-//! A few seeds in every test run; CI runs many more in the release build.
+//! A few seeds in every test run; CI runs many more through `coco sim --runs`.
 
 use sim::{Options, run};
 
