@@ -141,10 +141,12 @@ impl<'a> Executor<'a> {
     ) -> Self {
         let mut cfg = CfgEnv::new_with_spec(rules.fork.spec());
         cfg.chain_id = rules.chain_id;
-        if let Some(replay) = &rules.replay
-            && replay.blob_base_fee_update_fraction != 0
-        {
-            cfg.blob_base_fee_update_fraction = Some(replay.blob_base_fee_update_fraction);
+        if let Some(replay) = &rules.replay {
+            if replay.blob_base_fee_update_fraction != 0 {
+                cfg.blob_base_fee_update_fraction = Some(replay.blob_base_fee_update_fraction);
+            }
+            // EIP-4844, EIP-7691, EIP-7594.
+            cfg.max_blobs_per_tx = Some(if rules.fork == Fork::Prague { 9 } else { 6 });
         }
         relax(&mut cfg);
         let evm = Context::mainnet()

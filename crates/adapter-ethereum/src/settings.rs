@@ -235,7 +235,7 @@ impl Settings {
         if self.rules.chain_id == 0 || self.rules.chain_id > u64::MAX / 2 - 36 {
             return bad("chainId must be between 1 and 2^63 - 37 (EIP-2294)".into());
         }
-        if !(21_000..=1 << 40).contains(&self.rules.gas_limit) {
+        if !self.is_replay() && !(21_000..=1 << 40).contains(&self.rules.gas_limit) {
             return bad("gasLimit must be between 21000 and 2^40".into());
         }
         if self.rules.replay.is_none() && self.rules.fork < Fork::Cancun {
@@ -249,6 +249,16 @@ impl Settings {
             }
         }
         for (address, account) in &self.alloc {
+            let empty_code = account.code.as_ref().is_none_or(|code| code.is_empty());
+            if !self.is_replay()
+                && !account.storage.is_empty()
+                && account.nonce == 0
+                && empty_code
+                && account.code_hash.is_none()
+            {
+                // A contract could be created over it (EIP-7610).
+                return bad(format!("alloc {address}: storage needs code or a nonce"));
+            }
             if account.code.is_some() && account.code_hash.is_some() {
                 return bad(format!("alloc {address}: give code or codeHash, not both"));
             }
@@ -287,7 +297,7 @@ mod tests {
         let settings = Settings::parse(
             br#"{"chainId": 31337, "gasLimit": "0x1c9c380", "config": {"x": 1},
                 "alloc": {"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266":
-                  {"balance": "0x10", "storage": {"0x00": "0x0000000000000000000000000000000000000000000000000000000000000007"}}}}"#,
+                  {"balance": "0x10", "nonce": "0x1", "storage": {"0x00": "0x0000000000000000000000000000000000000000000000000000000000000007"}}}}"#,
         )
         .expect("well formed");
         assert_eq!(
