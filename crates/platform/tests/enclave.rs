@@ -18,6 +18,7 @@ fn main() {
         "coco-manager" => probe::manager(),
         "coco-worker-probe" => probe::worker(),
         "coco-worker-window" => probe::window(),
+        _ if std::env::var_os("COCO_MEASURE").is_some() => rig::measure(),
         "attacker" => attacks::attacker(arguments),
         _ => run_tests(arguments.next().as_deref()),
     }

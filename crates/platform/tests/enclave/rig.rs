@@ -383,3 +383,40 @@ pub fn the_platform_key_must_be_private() {
         "{words}"
     );
 }
+
+/// Prints how long a message takes through all processes and back. Not a test: nothing is asserted.
+pub fn measure() {
+    let mut rig = Rig::start();
+    rig.send(8, "!start probe");
+    rig.text(PLATFORM);
+    for bytes in [64, 20_000] {
+        let data = vec![3; bytes];
+        let mut took: Vec<u128> = (0..2_000)
+            .map(|_| {
+                let began = std::time::Instant::now();
+                rig.send(1000, data.clone());
+                rig.data(1000);
+                began.elapsed().as_nanos() / 1_000
+            })
+            .collect();
+        took.sort_unstable();
+        println!(
+            "{bytes} bytes to the worker and back: p50 {} us, p99 {} us",
+            took[1000], took[1980]
+        );
+    }
+    let began = std::time::Instant::now();
+    let mut writer = rig.socket.try_clone().expect("a descriptor");
+    let mut frame = BytesMut::new();
+    encode(&received(1000, vec![0; 256 << 10].into()), &mut frame);
+    let writer = std::thread::spawn(move || {
+        (0..1_000).for_each(|_| writer.write_all(&frame).expect("taken"))
+    });
+    (0..1_000).for_each(|_| drop(rig.data(1000)));
+    writer.join().expect("written");
+    let mb = 1_000.0 * 0.262_144;
+    println!(
+        "{:.0} MB/s to the worker and back",
+        mb / began.elapsed().as_secs_f64()
+    );
+}
