@@ -87,8 +87,8 @@ struct ManagerLoop {
     workers: BTreeMap<u64, Link>,
     buffer: Vec<u8>,
     out: Vec<ManagerOutput>,
-    /// The manager has said its last word, with this reason.
-    exit: Option<String>,
+    /// The manager has said its last word: exit status and reason.
+    exit: Option<(i32, String)>,
 }
 
 impl ManagerLoop {
@@ -128,8 +128,8 @@ impl ManagerLoop {
             }
             process.handle(ManagerInput::Flush, &mut self.out);
             self.send();
-            if let Some(reason) = self.exit.take() {
-                self.end(&reason);
+            if let Some((code, reason)) = self.exit.take() {
+                self.end(code, &reason);
             }
             self.wait();
         }
@@ -207,7 +207,8 @@ impl ManagerLoop {
             match output {
                 ManagerOutput::Host(message) => {
                     if let Some(manager_to_host::Message::Exit(exit)) = &message.message {
-                        self.exit = Some(exit.reason.clone());
+                        let code = exit.code.min(u32::from(u8::MAX)) as i32; // at most 255
+                        self.exit = Some((code, exit.reason.clone()));
                     }
                     self.host.push(&message);
                 }
@@ -240,9 +241,9 @@ impl ManagerLoop {
     }
 
     /// The last word reaches the host before the process ends.
-    fn end(&mut self, reason: &str) -> ! {
+    fn end(&mut self, code: i32, reason: &str) -> ! {
         self.host.write_out();
-        words::end(reason, 0)
+        words::end(reason, code)
     }
 }
 
