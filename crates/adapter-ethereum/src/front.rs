@@ -13,10 +13,12 @@ mod envelope;
 mod filters;
 mod json;
 mod logs;
+mod lookup;
 mod methods;
 mod params;
 mod simulate;
 mod submit;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -360,7 +362,7 @@ fn submitted(
 ) -> Result<String, Stop> {
     match submission.poll(&session.shared.machine, context)? {
         Arrival::Committed { height, position } if submission.sync_ms.is_some() => {
-            methods::receipt_at(session, context, height, position)
+            lookup::receipt_at(session, context, height, position)
         }
         Arrival::Committed { .. } | Arrival::Queued => Ok(json::text(submission.hash())),
     }

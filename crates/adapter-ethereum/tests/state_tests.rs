@@ -69,7 +69,6 @@ fn root(memory: &Memory) -> B256 {
             balance: record.balance,
             storage_root: storage_root_unhashed(storage),
             code_hash: record.code_hash,
-            ..Default::default()
         };
         Some((address, trie))
     });
@@ -139,6 +138,14 @@ fn run(
     };
     if keccak256(alloy_rlp::encode(&logs)) != hash(&post["logs"]) {
         return Err(format!("other logs: {}", logs.len()));
+    }
+    // The tool that made the tests pays a reward of zero to the coinbase, even for a refused
+    // transaction; before EIP-161 that makes an empty account.
+    if refused && fork < Fork::SpuriousDragon {
+        let coinbase: Address =
+            serde_json::from_value(env["currentCoinbase"].clone()).expect("an address");
+        let key = (ACCOUNT, Bytes::copy_from_slice(coinbase.as_slice()).0);
+        memory.map.entry(key).or_insert_with(|| vec![0; 9].into());
     }
     let root = root(&memory);
     if root == hash(&post["hash"]) {

@@ -4,23 +4,20 @@
 //! (balances, code, storage, calls) is kept at the head only; blocks, transactions, receipts and
 //! logs of all heights come from the ledger.
 
-use std::sync::Arc;
-
-use adapter::{Batch, Context, Fate, NotYet};
+use adapter::Context;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use serde_json::{Value, json};
-use types::{Height, UnitId};
 
 use super::Session;
 use super::envelope::{RpcError, Stop};
 use super::filters::{Interest, Name};
 use super::json::{self as show, Detail, bytes, quantity, text};
-use super::logs::{Options, Range, Search};
+use super::logs::{Options, Search};
+use super::lookup::{at_head, body, find, pending, place, receipt_by_hash, transaction_by_hash};
 use super::params::{BlockId, CallRequest, Params, Quantity};
 use super::simulate;
-use crate::block::{self, Stored};
+use super::watch::{filter, filter_changes, install, name, needs_socket, no_filter, subscribe};
 use crate::state;
-use crate::transaction::Transaction;
 
 /// Most blocks of one `eth_feeHistory`, as in geth.
 const FEE_HISTORY_MAX: u64 = 1024;
@@ -288,44 +285,6 @@ fn is_closed(method: &str) -> bool {
         || ["eth_getProof", "eth_simulateV1", "eth_createAccessList"].contains(&method)
 }
 
-fn find(context: &dyn Context, id: BlockId) -> Result<Option<Stored>, Stop> {
-    let view = context.view();
-    let number = match id {
-        BlockId::Head => Some(view.height().0),
-        BlockId::Number(number) => Some(number),
-        BlockId::Hash(hash) => block::number_of(view, &hash)?,
-    };
-    Ok(match number {
-        Some(number) => block::header(view, number)?,
-        None => None,
-    })
-}
-
-/// The transactions of a block; block 0 has none.
-fn body(context: &mut dyn Context, stored: &Stored) -> Result<Option<Arc<Batch>>, NotYet> {
-    match stored.header.number {
-        0 => Ok(None),
-        number => context.batch(Height(number)),
-    }
-}
-
-/// State is kept at the head only.
-fn at_head(context: &dyn Context, id: Option<BlockId>) -> Result<(), Stop> {
-    let head = context.view().height().0;
-    let number = match id {
-        None | Some(BlockId::Head) => return Ok(()),
-        Some(id) => find(context, id)?.map(|stored| stored.header.number),
-    };
-    match number {
-        Some(number) if number == head => Ok(()),
-        Some(number) => Err(RpcError::server(format!(
-            "historical state of block {number} is not available: this network keeps the state of the latest block ({head})"
-        ))
-        .into()),
-        None => Err(RpcError::server("header not found").into()),
-    }
-}
-
 fn no_overrides(params: &Params<'_>) -> Result<(), RpcError> {
     for i in [2, 3] {
         if params
@@ -363,103 +322,6 @@ fn get_block(
     ))
 }
 
-/// Where a committed transaction stands.
-fn place(
-    context: &mut dyn Context,
-    hash: &B256,
-) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
-    let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else {
-        return Ok(None);
-    };
-    located(context, height, position)
-}
-
-fn located(
-    context: &mut dyn Context,
-    height: Height,
-    position: u32,
-) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
-    let stored = block::header(context.view(), height.0)?;
-    let batch = context.batch(height)?;
-    Ok(batch
-        .zip(stored)
-        .map(|(batch, stored)| (batch, stored, position)))
-}
-
-/// A transaction that waits on this node, if the caller may see it.
-fn pending(
-    session: &Session,
-    context: &dyn Context,
-    hash: &B256,
-) -> Result<Option<(bytes::Bytes, Transaction)>, Stop> {
-    let Some(raw) = context.pending(&UnitId(hash.0)) else {
-        return Ok(None);
-    };
-    let rules = session.shared.machine.rules(context.view())?;
-    let Ok(transaction) = Transaction::admit(&raw, &rules) else {
-        return Ok(None);
-    };
-    let to = alloy_consensus::Transaction::to(&transaction.envelope);
-    Ok(session
-        .sight
-        .transaction(&transaction.sender, to.as_ref())
-        .then_some((raw, transaction)))
-}
-
-fn transaction_by_hash(
-    session: &Session,
-    context: &mut dyn Context,
-    hash: B256,
-) -> Result<Value, Stop> {
-    if let Some((batch, stored, position)) = place(context, &hash)? {
-        let found = show::included(&batch, position, &session.sight);
-        return Ok(found.map_or(Value::Null, |i| {
-            show::transaction(&i.envelope, &hash, &i.sender, Some((&stored, position)))
-        }));
-    }
-    let waiting = pending(session, context, &hash)?;
-    Ok(waiting.map_or(Value::Null, |(_, t)| {
-        show::transaction(&t.envelope, &hash, &t.sender, None)
-    }))
-}
-
-fn receipt_by_hash(
-    session: &Session,
-    context: &mut dyn Context,
-    hash: &B256,
-) -> Result<Value, Stop> {
-    match place(context, hash)? {
-        Some((batch, stored, position)) => Ok(receipt_of(session, &batch, &stored, position)),
-        None => Ok(Value::Null),
-    }
-}
-
-fn receipt_of(session: &Session, batch: &Batch, stored: &Stored, position: u32) -> Value {
-    show::included(batch, position, &session.sight).map_or(Value::Null, |included| {
-        show::receipt(
-            &included,
-            stored,
-            show::first_log(batch, position),
-            &session.sight,
-        )
-    })
-}
-
-/// The receipt at a known place.
-pub(crate) fn receipt_at(
-    session: &Session,
-    context: &mut dyn Context,
-    height: Height,
-    position: u32,
-) -> Result<String, Stop> {
-    match located(context, height, position)? {
-        Some((batch, stored, position)) => {
-            Ok(receipt_of(session, &batch, &stored, position).to_string())
-        }
-        None => Ok("null".into()),
-    }
-}
-
 fn fee_history(context: &dyn Context, params: &Params<'_>) -> Result<Value, Stop> {
     let count = params.required::<Quantity>(0)?.0.min(FEE_HISTORY_MAX);
     let Some(newest) = find(context, params.required(1)?)? else {
@@ -483,130 +345,4 @@ fn fee_history(context: &dyn Context, params: &Params<'_>) -> Result<Value, Stop
         map["reward"] = json!(vec![vec!["0x0"; percentiles.len()]; n]);
     }
     Ok(map)
-}
-
-fn install(session: &Session, context: &dyn Context, interest: Interest) -> Result<Value, Stop> {
-    let next = context.view().height().0 + 1;
-    let name = session
-        .interests()
-        .install(&session.caller, context.now(), interest, next)
-        .map_err(|most| {
-            RpcError::limit(format!(
-                "too many filters: uninstall some, at most {} are kept",
-                most.0
-            ))
-        })?;
-    Ok(bytes(&name))
-}
-
-/// The name in the first argument; `None` if it cannot be one.
-fn name(params: &Params<'_>) -> Result<Option<Name>, RpcError> {
-    let text: String = params.required(0)?;
-    let mut name = [0; 16];
-    let read = text
-        .strip_prefix("0x")
-        .is_some_and(|digits| hex::decode_to_slice(digits, &mut name).is_ok());
-    Ok(read.then_some(name))
-}
-
-fn no_filter() -> Stop {
-    RpcError::server("filter not found").into()
-}
-
-/// The caller's filter: its name, what it reports, and the first block it has not reported.
-fn filter(
-    session: &Session,
-    context: &dyn Context,
-    params: &Params<'_>,
-) -> Result<(Name, Interest, u64), Stop> {
-    let name = name(params)?.ok_or_else(no_filter)?;
-    let mut interests = session.interests();
-    let filter = interests
-        .filter(&session.caller, context.now(), &name)
-        .ok_or_else(no_filter)?;
-    Ok((name, filter.interest.clone(), filter.next))
-}
-
-fn filter_changes(
-    session: &Session,
-    context: &mut dyn Context,
-    params: &Params<'_>,
-) -> Result<Reply, Stop> {
-    let (name, interest, next) = filter(session, context, params)?;
-    let head = context.view().height().0;
-    let mut found = Vec::new();
-    match interest {
-        Interest::Blocks => {
-            for number in next..=head {
-                found.extend(block::hash_at(context.view(), number)?.map(|hash| json!(hash)));
-            }
-        }
-        Interest::Transactions => {
-            for number in next..=head {
-                if let Some(batch) = context.batch(Height(number))? {
-                    found.extend(
-                        show::all(&batch, &session.sight).map(|included| json!(included.hash())),
-                    );
-                }
-            }
-        }
-        Interest::Logs(pattern, range) => {
-            // The filter's own end still holds; its beginning is what was not read yet.
-            let last = match range {
-                Range::Blocks {
-                    to: BlockId::Number(to),
-                    ..
-                } => head.min(to),
-                Range::Blocks { .. } => head,
-                Range::Hash(_) => 0,
-            };
-            if next <= last {
-                return Ok(Reply::Search(
-                    Search::new(pattern, next, last),
-                    Some((name, head + 1)),
-                ));
-            }
-        }
-    }
-    session.read_up_to(context.now(), &name, head + 1);
-    Ok(Value::Array(found).into())
-}
-
-fn needs_socket() -> Stop {
-    RpcError::new(-32601, "notifications not supported: connect by WebSocket").into()
-}
-
-fn subscribe(session: &Session, params: &Params<'_>) -> Result<Value, Stop> {
-    let Some(stream) = session.socket else {
-        return Err(needs_socket());
-    };
-    let kind: String = params.required(0)?;
-    let interest = match kind.as_str() {
-        "newHeads" => Interest::Blocks,
-        "newPendingTransactions" => Interest::Transactions,
-        "logs" => {
-            let (pattern, range) = params
-                .optional::<Options>(1)?
-                .unwrap_or_default()
-                .into_parts()?;
-            Interest::Logs(pattern, range)
-        }
-        _ => {
-            return Err(RpcError::new(
-                -32601,
-                "no such subscription: choose newHeads, logs or newPendingTransactions",
-            )
-            .into());
-        }
-    };
-    let name = session
-        .interests()
-        .subscribe(stream, session.sight.clone(), interest)
-        .map_err(|most| {
-            RpcError::limit(format!(
-                "too many subscriptions on this connection: at most {}",
-                most.0
-            ))
-        })?;
-    Ok(bytes(&name))
 }

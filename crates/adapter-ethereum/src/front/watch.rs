@@ -1,0 +1,144 @@
+//! The methods of filters and subscriptions.
+
+use adapter::Context;
+use serde_json::{Value, json};
+use types::Height;
+
+use super::Session;
+use super::envelope::{RpcError, Stop};
+use super::filters::{Interest, Name};
+use super::json::{self as show, bytes};
+use super::logs::{Options, Range, Search};
+use super::methods::Reply;
+use super::params::{BlockId, Params};
+use crate::block;
+
+pub(crate) fn install(
+    session: &Session,
+    context: &dyn Context,
+    interest: Interest,
+) -> Result<Value, Stop> {
+    let next = context.view().height().0 + 1;
+    let name = session
+        .interests()
+        .install(&session.caller, context.now(), interest, next)
+        .map_err(|most| {
+            RpcError::limit(format!(
+                "too many filters: uninstall some, at most {} are kept",
+                most.0
+            ))
+        })?;
+    Ok(bytes(&name))
+}
+
+/// The name in the first argument; `None` if it cannot be one.
+pub(crate) fn name(params: &Params<'_>) -> Result<Option<Name>, RpcError> {
+    let text: String = params.required(0)?;
+    let mut name = [0; 16];
+    let read = text
+        .strip_prefix("0x")
+        .is_some_and(|digits| hex::decode_to_slice(digits, &mut name).is_ok());
+    Ok(read.then_some(name))
+}
+
+pub(crate) fn no_filter() -> Stop {
+    RpcError::server("filter not found").into()
+}
+
+/// The caller's filter: its name, what it reports, and the first block it has not reported.
+pub(crate) fn filter(
+    session: &Session,
+    context: &dyn Context,
+    params: &Params<'_>,
+) -> Result<(Name, Interest, u64), Stop> {
+    let name = name(params)?.ok_or_else(no_filter)?;
+    let mut interests = session.interests();
+    let filter = interests
+        .filter(&session.caller, context.now(), &name)
+        .ok_or_else(no_filter)?;
+    Ok((name, filter.interest.clone(), filter.next))
+}
+
+pub(crate) fn filter_changes(
+    session: &Session,
+    context: &mut dyn Context,
+    params: &Params<'_>,
+) -> Result<Reply, Stop> {
+    let (name, interest, next) = filter(session, context, params)?;
+    let head = context.view().height().0;
+    let mut found = Vec::new();
+    match interest {
+        Interest::Blocks => {
+            for number in next..=head {
+                found.extend(block::hash_at(context.view(), number)?.map(|hash| json!(hash)));
+            }
+        }
+        Interest::Transactions => {
+            for number in next..=head {
+                if let Some(batch) = context.batch(Height(number))? {
+                    found.extend(
+                        show::all(&batch, &session.sight).map(|included| json!(included.hash())),
+                    );
+                }
+            }
+        }
+        Interest::Logs(pattern, range) => {
+            // The filter's own end still holds; its beginning is what was not read yet.
+            let last = match range {
+                Range::Blocks {
+                    to: BlockId::Number(to),
+                    ..
+                } => head.min(to),
+                Range::Blocks { .. } => head,
+                Range::Hash(_) => 0,
+            };
+            if next <= last {
+                return Ok(Reply::Search(
+                    Search::new(pattern, next, last),
+                    Some((name, head + 1)),
+                ));
+            }
+        }
+    }
+    session.read_up_to(context.now(), &name, head + 1);
+    Ok(Value::Array(found).into())
+}
+
+pub(crate) fn needs_socket() -> Stop {
+    RpcError::new(-32601, "notifications not supported: connect by WebSocket").into()
+}
+
+pub(crate) fn subscribe(session: &Session, params: &Params<'_>) -> Result<Value, Stop> {
+    let Some(stream) = session.socket else {
+        return Err(needs_socket());
+    };
+    let kind: String = params.required(0)?;
+    let interest = match kind.as_str() {
+        "newHeads" => Interest::Blocks,
+        "newPendingTransactions" => Interest::Transactions,
+        "logs" => {
+            let (pattern, range) = params
+                .optional::<Options>(1)?
+                .unwrap_or_default()
+                .into_parts()?;
+            Interest::Logs(pattern, range)
+        }
+        _ => {
+            return Err(RpcError::new(
+                -32601,
+                "no such subscription: choose newHeads, logs or newPendingTransactions",
+            )
+            .into());
+        }
+    };
+    let name = session
+        .interests()
+        .subscribe(stream, session.sight.clone(), interest)
+        .map_err(|most| {
+            RpcError::limit(format!(
+                "too many subscriptions on this connection: at most {}",
+                most.0
+            ))
+        })?;
+    Ok(bytes(&name))
+}
