@@ -22,6 +22,8 @@ mod sandbox;
 mod ledger;
 mod status;
 
+mod simulate;
+
 use failure::{EXIT_CODES, Failure};
 
 /// Consortium networks of validating nodes in trusted execution environments
@@ -55,6 +57,8 @@ enum What {
     /// Reads and audits a ledger's files
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Runs simulated networks, each in one thread from one seed
+    Sim(simulate::Simulate),
 }
 
 fn main() -> ExitCode {
@@ -77,5 +81,6 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Member(command) => member::run(command),
         What::Status(arguments) => status::run(arguments),
         What::Ledger(command) => ledger::run(command),
+        What::Sim(arguments) => simulate::run(arguments),
     }
 }

@@ -23,7 +23,7 @@ impl Node {
     /// The host accepted a connection.
     pub fn opened(&mut self, opened: &boundary::Opened, out: &mut Vec<Output>) {
         // Odd numbers are ours: what this node dialled is connected, and its bytes are on the way.
-        if opened.connection % 2 != 0 && self.sessions.get(opened.connection).is_some() {
+        if !opened.connection.is_multiple_of(2) && self.sessions.get(opened.connection).is_some() {
             return;
         }
         if let Err(reason) = self.sessions.accept(opened) {

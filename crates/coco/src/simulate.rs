@@ -1,0 +1,129 @@
+//! `coco sim`: whole networks in one thread, each from one seed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sim::{Options, Report};
+
+use crate::failure::{Code, Failure};
+use crate::print;
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Runs this seed
+    #[arg(long, value_name = "N", conflicts_with = "runs")]
+    seed: Option<u64>,
+    /// Runs this many seeds
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    runs: u64,
+    /// The first of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first: u64,
+    /// Validating nodes in each network
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Each run goes on for at least this many events, and until leadership has changed
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    events: u64,
+    /// Prints one line per event
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
+    let options = Options {
+        nodes: usize::from(arguments.nodes),
+        events_min: arguments.events,
+        trace: arguments.trace,
+        ..Options::default()
+    };
+    let reports = match arguments.seed {
+        Some(seed) => vec![one(seed, &options)?],
+        None => many(arguments, &options)?,
+    };
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in reports.iter().flat_map(|r| &r.faults) {
+        *faults.entry(kind).or_default() += count;
+    }
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    let total = json!({
+        "seeds": reports.len(),
+        "events": sum(|r| r.events),
+        "entries": sum(|r| r.entries),
+        "leader_changes": sum(|r| r.leader_changes),
+        "restarts": sum(|r| r.restarts),
+        "acknowledged": sum(|r| r.acknowledged),
+        "faults": faults,
+    });
+    if arguments.json {
+        print::json(&total);
+    } else {
+        println!(
+            "{} seeds: {} events, {} leader changes, {} restarts, {} faults; {} acknowledged writes, each on every node",
+            total["seeds"],
+            total["events"],
+            total["leader_changes"],
+            total["restarts"],
+            faults.values().sum::<u64>(),
+            total["acknowledged"],
+        );
+        for (kind, count) in &faults {
+            println!("  {kind:14} {count}");
+        }
+    }
+    Ok(())
+}
+
+fn one(seed: u64, options: &Options) -> Result<Report, Failure> {
+    sim::run(seed, options)
+        .inspect(|report| report.trace.iter().for_each(|line| println!("{line}")))
+        .map_err(|failure| {
+            failure.trace.iter().for_each(|line| println!("{line}"));
+            Failure::new(Code::Wrong, failure.to_string())
+        })
+}
+
+/// Seeds are independent, so each core takes the next one that is left.
+fn many(arguments: &Simulate, options: &Options) -> Result<Vec<Report>, Failure> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template");
+    let bar = ProgressBar::new(arguments.runs).with_style(style);
+    let next = AtomicU64::new(arguments.first);
+    let end = arguments.first + arguments.runs;
+    let failed: Mutex<Option<Failure>> = Mutex::new(None);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let sender = sender.clone();
+            scope.spawn(|| {
+                let sender = sender;
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || failed.lock().expect("no thread panics with it").is_some() {
+                        return;
+                    }
+                    match sim::run(seed, options) {
+                        Ok(report) => sender.send(report).expect("the receiver outlives the threads"),
+                        Err(failure) => {
+                            let failure = Failure::new(Code::Wrong, failure.to_string());
+                            *failed.lock().expect("no thread panics with it") = Some(failure);
+                        }
+                    }
+                    bar.inc(1);
+                }
+            });
+        }
+    });
+    drop(sender);
+    bar.finish_and_clear();
+    match failed.into_inner().expect("no thread panics with it") {
+        Some(failure) => Err(failure),
+        None => Ok(receiver.into_iter().collect()),
+    }
+}
