@@ -4,6 +4,24 @@
 //! * [`front()`]: Ethereum JSON-RPC for wallets, libraries and tools.
 //! * [`Settings`]: a network's genesis and rules, as JSON.
 //!
+//! A network's settings are its genesis, in the shape other clients use:
+//!
+//! ```
+//! let settings = adapter_ethereum::Settings::parse(br#"{
+//!     "chainId": 31337,
+//!     "fork": "osaka",
+//!     "gasLimit": "0x3938700",
+//!     "alloc": {
+//!         "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266": { "balance": "0x21e19e0c9bab2400000" }
+//!     }
+//! }"#).expect("well formed");
+//! assert!(!settings.is_replay());
+//! ```
+//!
+//! `fork` is cancun, prague or osaka; an account may have `nonce`, `code` or `codeHash` (with the
+//! code under `codes`), and `storage`. [`dev::settings`] gives a sandbox its ten accounts. `replay`
+//! holds the environment of a foreign block, for tests and the benchmark only.
+//!
 //! What is deliberately absent: a mempool (the worker's pool is generic), fees, mining, peer-to-peer
 //! networking, and user keys.
 
@@ -41,4 +59,10 @@ pub fn machine() -> Arc<dyn adapter::Machine> {
 /// different for every start.
 pub fn front(key: [u8; 32]) -> Box<dyn adapter::Front> {
     Box::new(front::EthereumFront::new(key))
+}
+
+/// Makes the curve library draw its random numbers now. It draws them once, when it is first used,
+/// and in a statically linked image by opening a file, which an enclave's sandbox refuses.
+pub fn prepare() {
+    let _: &secp256k1::Secp256k1<secp256k1::All> = secp256k1::SECP256K1;
 }

@@ -505,6 +505,43 @@ fn a_receipt_comes_with_the_send_if_asked_for() {
     );
 }
 
+#[test]
+fn a_linear_read_asks_the_leader_first() {
+    let node = Node::new();
+    node.send(0, TxKind::Call(COUNTER), vec![]);
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).to_string();
+    let response = node
+        .0
+        .borrow_mut()
+        .http_with("POST", "/", &[("coco-read", "linear")], body);
+    let reply: Value = serde_json::from_slice(&response.body).expect("json");
+    assert_eq!(reply["result"], "0x1");
+}
+
+#[test]
+fn old_logs_come_from_the_ledger() {
+    let node = Node::new();
+    // More than the 64 MiB of batches that a worker keeps in memory.
+    let blocks = 620;
+    for nonce in 0..blocks {
+        let to = if nonce % 7 == 0 {
+            COUNTER
+        } else {
+            dev::ACCOUNTS[5].address
+        };
+        let raw = node.signed(0, nonce, TxKind::Call(to), vec![0; 110 << 10]);
+        node.ok("eth_sendRawTransaction", json!([raw]));
+    }
+    let logs = node.ok(
+        "eth_getLogs",
+        json!([{"fromBlock": "0x0", "address": COUNTER}]),
+    );
+    assert_eq!(logs.as_array().expect("logs").len(), 89);
+    let first = node.ok("eth_getBlockByNumber", json!(["0x1", true]));
+    assert_eq!(first["transactions"][0]["hash"], logs[0]["transactionHash"]);
+}
+
 /// A client's masked text frame.
 fn frame(text: &str) -> Vec<u8> {
     let mut out = vec![0x81];
