@@ -92,7 +92,8 @@ fn one(seed: u64, options: &Options) -> Result<Report, Failure> {
 
 /// Seeds are independent, so each core takes the next one that is left.
 fn many(arguments: &Simulate, options: &Options) -> Result<Vec<Report>, Failure> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left").expect("a valid template");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left")
+        .expect("a valid template");
     let bar = ProgressBar::new(arguments.runs).with_style(style);
     let next = AtomicU64::new(arguments.first);
     let end = arguments.first + arguments.runs;
@@ -109,7 +110,9 @@ fn many(arguments: &Simulate, options: &Options) -> Result<Vec<Report>, Failure>
                         return;
                     }
                     match sim::run(seed, options) {
-                        Ok(report) => sender.send(report).expect("the receiver outlives the threads"),
+                        Ok(report) => sender
+                            .send(report)
+                            .expect("the receiver outlives the threads"),
                         Err(failure) => {
                             let failure = Failure::new(Code::Wrong, failure.to_string());
                             *failed.lock().expect("no thread panics with it") = Some(failure);

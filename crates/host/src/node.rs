@@ -153,6 +153,10 @@ impl Node {
         }
         let agent = config.agent.socket.as_deref().map(Agent::at);
         settle(config)?;
+        // Whoever left the manager's socket supervises this process: without it, end in good order.
+        // Said after the change of user, which would undo it.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .map_err(|errno| format!("cannot follow the parent process: {errno}"))?;
         raise_descriptor_limit();
 
         let files = LedgerFiles::open(Path::new(LEDGER)).map_err(|e| e.to_string())?;
