@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use governance::{PublicFact, facts_from_public};
+use governance::{
+    Constitution, PublicFact, SignedTuple, facts_from_public, signed_tuples_from_public,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::{AuditFact, Auditor, Entry, Kind, Verdict, chunk, inspect};
+use types::Digest;
 
 use crate::failure::{Code, Doing, Failure};
 use crate::print;
@@ -46,7 +49,7 @@ pub(crate) struct Show {
 pub(crate) struct Verify {
     /// The directory with the chunk files, or a node's directory
     directory: PathBuf,
-    /// The constitution that the network started with: its signatures only are accepted
+    /// The constitution that the network started with: only what it endorses is believed
     #[arg(long, value_name = "FILE")]
     constitution: Option<PathBuf>,
     /// Prints JSON
@@ -101,9 +104,19 @@ fn show(arguments: &Show) -> Result<(), Failure> {
 
 fn verify(arguments: &Verify) -> Result<(), Failure> {
     let files = chunks(&arguments.directory)?;
-    let mut auditor = Auditor::new(facts);
-    if let Some(path) = &arguments.constitution {
-        auditor = auditor.of_network(crate::network::read(path)?.network_id());
+    let given = arguments
+        .constitution
+        .as_deref()
+        .map(crate::network::read)
+        .transpose()?;
+    let network = given.as_ref().map(Constitution::network_id);
+    let unanchored = given.is_none();
+    let mut rules = Rules {
+        constitution: given,
+    };
+    let mut auditor = Auditor::new(|entry: &Entry| rules.facts(entry));
+    if let Some(network) = network {
+        auditor = auditor.of_network(network);
     }
     let bar = progress(&files, arguments.json);
     for path in &files {
@@ -113,7 +126,15 @@ fn verify(arguments: &Verify) -> Result<(), Failure> {
         bar.inc(read);
     }
     bar.finish_and_clear();
-    let verdict = auditor.finish();
+    let mut verdict = auditor.finish();
+    verdict.unchecked.push(
+        "the nodes' evidence: it was appraised at their admission, and is not again".to_owned(),
+    );
+    if unanchored {
+        let sentence =
+            "that this is the ledger of your network: give its constitution with --constitution";
+        verdict.unchecked.push(sentence.to_owned());
+    }
     if arguments.json {
         print::json(&verdict_json(&verdict));
     } else {
@@ -133,16 +154,59 @@ fn verify(arguments: &Verify) -> Result<(), Failure> {
     }
 }
 
-/// The keys of nodes, from the entries that admitted them.
-fn facts(entry: &Entry) -> Vec<AuditFact> {
-    let facts = facts_from_public(&entry.public).unwrap_or_default();
-    facts
-        .into_iter()
-        .filter_map(|fact| match fact {
+/// Reads facts from administrative entries and believes only what the constitution endorses: a node's
+/// key counts when the tuple that names it leads to a certificate that is listed for its owner.
+struct Rules {
+    constitution: Option<Constitution>,
+}
+
+impl Rules {
+    fn facts(&mut self, entry: &Entry) -> Vec<AuditFact> {
+        let refused = |why: String| vec![AuditFact::Refused { why }];
+        let (facts, tuples) = match (
+            facts_from_public(&entry.public),
+            signed_tuples_from_public(&entry.public),
+        ) {
+            (Ok(facts), Ok(tuples)) => (facts, tuples),
+            (Err(bad), _) | (_, Err(bad)) => return refused(bad.to_string()),
+        };
+        for fact in &facts {
+            if let PublicFact::Constitution { digest, text } = fact
+                && let Err(why) = self.enact(*digest, text.as_deref())
+            {
+                return refused(why);
+            }
+        }
+        if let Some(constitution) = &self.constitution {
+            for (object, chain) in tuples {
+                if let Err(bad) =
+                    SignedTuple::verify(&object, &chain, constitution, entry.header.time)
+                {
+                    return refused(bad.to_string());
+                }
+            }
+        }
+        let key = |fact| match fact {
             PublicFact::Node { id, key, .. } => Some(AuditFact::NodeKey { node: id, key }),
             _ => None,
-        })
-        .collect()
+        };
+        facts.into_iter().filter_map(key).collect()
+    }
+
+    /// The genesis must be of the constitution that was given; if none was, its text counts.
+    fn enact(&mut self, digest: Digest, text: Option<&Constitution>) -> Result<(), String> {
+        match &self.constitution {
+            Some(given) if given.digest() != digest => Err(format!(
+                "it begins with the constitution {digest}, not with {}",
+                given.digest()
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.constitution = text.cloned();
+                Ok(())
+            }
+        }
+    }
 }
 
 fn progress(files: &[PathBuf], quiet: bool) -> ProgressBar {

@@ -34,6 +34,22 @@ pub enum PublicFact {
     Epoch(Epoch),
 }
 
+/// The node tuples in the public part of an administrative entry, not checked: each signed object
+/// with its signer's certificates, leaf first, for [`crate::SignedTuple::verify`].
+///
+/// # Errors
+/// [`BadCommand::Public`].
+pub fn signed_tuples_from_public(
+    bytes: &[u8],
+) -> Result<Vec<(Vec<u8>, Vec<Certificate>)>, BadCommand> {
+    Ok(match Public::decode(bytes)? {
+        Public::Genesis { node, .. } | Public::AdmitNode(node) => {
+            vec![(node.tuple, node.chain.into_iter().map(|c| c.0).collect())]
+        }
+        _ => Vec::new(),
+    })
+}
+
 /// Reads the public part of an administrative entry.
 ///
 /// # Errors
