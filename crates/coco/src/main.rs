@@ -19,6 +19,8 @@ mod node;
 mod dev;
 mod sandbox;
 
+mod bench;
+
 mod ledger;
 mod status;
 
@@ -54,6 +56,8 @@ enum What {
     Member(member::MemberCommand),
     /// Asks a validating node what it does
     Status(status::Status),
+    /// Measures a fresh network on this machine
+    Bench(bench::Bench),
     /// Reads and audits a ledger's files
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -80,6 +84,7 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Constitution(command) => network::constitution(command),
         What::Member(command) => member::run(command),
         What::Status(arguments) => status::run(arguments),
+        What::Bench(arguments) => bench::run(arguments),
         What::Ledger(command) => ledger::run(command),
         What::Sim(arguments) => simulate::run(arguments),
     }

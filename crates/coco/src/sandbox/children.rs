@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHOWN_LINES: usize = 5;
 
 /// The running nodes. They end with this value, and, should this process be killed, with it.
-pub(super) struct Children {
+pub(crate) struct Children {
     nodes: Vec<Running>,
 }
 
@@ -35,7 +35,7 @@ struct Running {
 
 impl Children {
     /// Writes configurations and starts every node; the first makes the network.
-    pub(super) fn start(plan: &Plan, wanted: &Sandbox) -> Result<Self, Failure> {
+    pub(crate) fn start(plan: &Plan, wanted: &Sandbox) -> Result<Self, Failure> {
         let own = std::env::current_exe().doing(|| "find this command's own file".to_owned())?;
         let mut nodes = Vec::new();
         for (place, node) in plan.nodes.iter().enumerate() {
@@ -65,8 +65,16 @@ impl Children {
         Ok(Self { nodes })
     }
 
+    /// The process of each node, by its owner.
+    pub(crate) fn processes(&self) -> BTreeMap<String, u32> {
+        let running = self.nodes.iter();
+        running
+            .filter_map(|node| Some((node.owner.clone(), node.child.id()?)))
+            .collect()
+    }
+
     /// Waits until a node ends by itself, and says what it said.
-    pub(super) async fn first_end(&mut self) -> Failure {
+    pub(crate) async fn first_end(&mut self) -> Failure {
         let place = self.any_end().await;
         let node = &self.nodes[place];
         Failure::failed(format!(
@@ -107,7 +115,7 @@ impl Children {
     }
 
     /// Asks every node to stop, waits, and ends what does not.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         for node in &self.nodes {
             node.signal(Signal::TERM);
         }

@@ -7,6 +7,7 @@ mod children;
 mod plan;
 mod table;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::failure::{Doing, Failure};
 use crate::gateway;
 use crate::images::Images;
-use children::Children;
-use plan::{Plan, Wish};
+pub(crate) use children::Children;
+pub(crate) use plan::{Plan, Wish, make};
 
 /// How long the network may take until every node votes. It takes about two seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,6 +64,22 @@ enum Profile {
     Transparent,
     /// An actor reads what concerns it
     Confidential,
+}
+
+impl Sandbox {
+    /// One without a gateway, that logs warnings only: `coco bench` runs it.
+    pub(crate) fn quiet(nodes: u8, protocols: &[String], images: Option<&Path>) -> Self {
+        Self {
+            nodes,
+            dir: None,
+            rpc_port: 0,
+            profile: Profile::Transparent,
+            protocols: protocols.to_vec(),
+            images: images.map(Path::to_path_buf),
+            log: "warn".into(),
+            json: false,
+        }
+    }
 }
 
 /// What a running sandbox shows.
@@ -111,12 +128,13 @@ async fn start(arguments: &Sandbox) -> Result<(), Failure> {
     let rpc = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.rpc_port));
     let listener = gateway::listen(rpc).await?;
     let directory = Directory::open(arguments.dir.as_deref())?;
-    let plan = plan::make(
+    let plan = make(
         &Wish {
             nodes: usize::from(arguments.nodes),
             protocols: &arguments.protocols,
             directory: directory.path(),
             access: Access::Transparent,
+            genesis: &BTreeMap::new(),
         },
         &images,
     )?;
@@ -203,13 +221,13 @@ async fn serve(
 }
 
 /// What was learnt while the network came up.
-struct Up {
-    certificate: Certificate,
+pub(crate) struct Up {
+    pub(crate) certificate: Certificate,
     missing: Vec<String>,
 }
 
 /// Asks every node, by attestation under the constitution, until all of them count as voters.
-async fn wait_until_all_vote(plan: &Plan, identity: &Path) -> Result<Up, Failure> {
+pub(crate) async fn wait_until_all_vote(plan: &Plan, identity: &Path) -> Result<Up, Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let identity = Identity::read(identity)?;
@@ -287,13 +305,13 @@ fn look(
 }
 
 /// The sandbox's directory.
-enum Directory {
+pub(crate) enum Directory {
     Temporary(tempfile::TempDir),
     Kept(PathBuf),
 }
 
 impl Directory {
-    fn open(wanted: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn open(wanted: Option<&Path>) -> Result<Self, Failure> {
         use std::os::unix::fs::PermissionsExt;
         let Some(path) = wanted else {
             let doing = || format!("make a directory in {}", std::env::temp_dir().display());
@@ -324,7 +342,7 @@ impl Directory {
         Ok(Self::Kept(absolute))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Temporary(directory) => directory.path(),
             Self::Kept(path) => path,

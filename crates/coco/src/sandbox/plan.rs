@@ -48,6 +48,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) protocols: &'a [String],
     pub(crate) directory: &'a Path,
     pub(crate) access: Access,
+    /// Settings by protocol, where they are not the sandbox's own.
+    pub(crate) genesis: &'a BTreeMap<String, String>,
 }
 
 /// Everything that is needed to start.
@@ -175,7 +177,8 @@ fn protocols(wish: &Wish<'_>) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf
     let directory = wish.directory.join("network");
     std::fs::create_dir_all(&directory).doing(|| format!("make {}", directory.display()))?;
     for name in wish.protocols {
-        let text = genesis(name);
+        let given = wish.genesis.get(name).cloned();
+        let text = given.unwrap_or_else(|| genesis(name));
         let path = directory.join(format!("{name}.json"));
         std::fs::write(&path, &text).doing(|| format!("write {}", path.display()))?;
         files.insert(name.clone(), path);
@@ -273,6 +276,7 @@ mod tests {
             protocols: &protocols,
             directory: directory.path(),
             access: Access::Transparent,
+            genesis: &BTreeMap::new(),
         };
         let plan = make(&wish, &images(directory.path())).expect("planned");
         assert_eq!(plan.constitution.members().count(), 4);

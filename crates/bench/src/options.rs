@@ -1,0 +1,138 @@
+//! What is measured, and what can go wrong.
+
+use std::path::PathBuf;
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// Transfers of 1 wei between many accounts.
+    Transfer,
+    /// Transfers of one unit of an ERC-20 token between many accounts.
+    Erc20,
+    /// Writes of distinct keys to the key-value protocol.
+    Kv,
+    /// 2,000 real transactions of Ethereum's mainnet in their order, with known results.
+    Mainnet,
+}
+
+impl Workload {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Erc20 => "erc20",
+            Self::Kv => "kv",
+            Self::Mainnet => "mainnet",
+        }
+    }
+
+    /// The protocol that it needs.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Kv => "kv",
+            _ => "ethereum",
+        }
+    }
+}
+
+/// Which nodes the load goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Connections are spread over all nodes.
+    All,
+    /// Only to the node that leads when the measurement begins.
+    Leader,
+    /// Only to nodes that do not lead then.
+    Followers,
+}
+
+impl Via {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Leader => "leader",
+            Self::Followers => "followers",
+        }
+    }
+}
+
+/// A measurement.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub workload: Workload,
+    /// Transactions that are measured. `mainnet` has 2,000 at most.
+    pub transactions: usize,
+    /// Transactions that are sent before and not measured.
+    pub warm_up: usize,
+    /// Transactions in one request.
+    pub batch: usize,
+    pub connections: usize,
+    /// Unanswered requests on each connection.
+    pub in_flight: usize,
+    pub via: Via,
+    /// Transactions a second that arrive whatever the answers do (open loop); `None`: as fast as
+    /// answers come (closed loop).
+    pub rate: Option<f64>,
+    /// Accounts that send (`transfer`, `erc20`).
+    pub senders: usize,
+    /// Bytes of each value (`kv`).
+    pub value_bytes: usize,
+    /// Directory of the test data (`mainnet/`, `contracts/`).
+    pub data: Option<PathBuf>,
+}
+
+/// Why there is no measurement.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// An option or a file of the caller.
+    #[error("{0}")]
+    Input(String),
+    /// The network could not be measured.
+    #[error("{0}")]
+    Failed(String),
+    /// The network gave a wrong result.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl From<client::Problem> for Problem {
+    fn from(problem: client::Problem) -> Self {
+        Self::Failed(problem.to_string())
+    }
+}
+
+impl Options {
+    /// # Errors
+    /// [`Problem::Input`] names the option.
+    pub fn check(&self) -> Result<(), Problem> {
+        let refuse = |text: &str| Err(Problem::Input(text.to_owned()));
+        if self.transactions == 0 {
+            return refuse("--transactions must be at least 1");
+        }
+        if self.batch == 0 || self.batch > 1000 {
+            return refuse("--batch must be 1 to 1000: a node takes no more calls in one request");
+        }
+        if self.workload == Workload::Kv && self.batch > 512 {
+            return refuse("--batch must be 1 to 512 for kv: a node takes no more in one request");
+        }
+        if self.connections == 0 || self.in_flight == 0 {
+            return refuse("--connections and --in-flight must be at least 1");
+        }
+        if self
+            .rate
+            .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
+        {
+            return refuse("--rate must be above 0");
+        }
+        if self.workload == Workload::Mainnet && (self.connections > 1 || self.warm_up > 0) {
+            return refuse(
+                "mainnet transactions build on one another: it takes --connections 1 and no --warm-up",
+            );
+        }
+        if matches!(self.workload, Workload::Transfer | Workload::Erc20) && self.senders == 0 {
+            return refuse("--senders must be at least 1");
+        }
+        Ok(())
+    }
+}
