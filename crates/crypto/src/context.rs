@@ -39,6 +39,28 @@ pub enum Context {
     AgentDelegation,
     /// Network identity over what it states about the ledger to outsiders.
     NetworkStatement,
+    /// The second generator `h` of `threshold`, whose logarithm nobody knows.
+    ThresholdGenerator,
+    /// Parameters of a key generation → identity of the session.
+    ThresholdSession,
+    /// Secret, randomness and statement → nonce of a proof.
+    ThresholdNonce,
+    /// Challenge: a dealer knows what it dealt.
+    ThresholdDeal,
+    /// Diffie-Hellman secret of dealer and receiver → mask of a share.
+    ThresholdShare,
+    /// Challenge: a disputer opened the dealing with its own key.
+    ThresholdDispute,
+    /// Challenge: a dealer's key part fits its dealing.
+    ThresholdKeyPart,
+    /// Challenge: a receiver's share of a lost dealer's key part fits the dealing.
+    ThresholdKeyPartShare,
+    /// TDH2 secret → mask of the encrypted key (H1).
+    ThresholdMask,
+    /// Challenge: a TDH2 ciphertext is well formed (H2).
+    ThresholdCiphertext,
+    /// Challenge: a partial decryption was made with its holder's share (H4).
+    ThresholdPartial,
 }
 
 impl Context {
@@ -63,6 +85,17 @@ impl Context {
             Self::EntryDigest => b"coco/1 entry",
             Self::AgentDelegation => b"coco/1 agent delegation",
             Self::NetworkStatement => b"coco/1 network statement",
+            Self::ThresholdGenerator => b"coco/1 threshold generator",
+            Self::ThresholdSession => b"coco/1 threshold session",
+            Self::ThresholdNonce => b"coco/1 threshold nonce",
+            Self::ThresholdDeal => b"coco/1 threshold deal",
+            Self::ThresholdShare => b"coco/1 threshold share",
+            Self::ThresholdDispute => b"coco/1 threshold dispute",
+            Self::ThresholdKeyPart => b"coco/1 threshold key part",
+            Self::ThresholdKeyPartShare => b"coco/1 threshold key part share",
+            Self::ThresholdMask => b"coco/1 threshold mask",
+            Self::ThresholdCiphertext => b"coco/1 threshold ciphertext",
+            Self::ThresholdPartial => b"coco/1 threshold partial",
         }
     }
 }

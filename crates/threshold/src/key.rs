@@ -1,0 +1,93 @@
+//! What a session ends with: one public key for all, one share for each actor.
+//!
+//! ```text
+//! y   = prod_i Y_i                            the paper's "multiply all public key shares"
+//! x_j = sum_i s_ij                            stays with actor j
+//! V_j = prod_i prod_k C_ik^(j^k) = g^x_j      computable by all
+//! ```
+//!
+//! with i over the qualified set. Then y = h^x for x = sum_i a_i0, which exists nowhere: no
+//! function of this crate takes two private shares.
+
+use core::fmt;
+
+use minicbor::{Decode, Encode};
+use types::{Digest, NetworkId};
+
+use crate::group::{Element, SecretScalar};
+use crate::setup::{ActorIndex, Scope};
+
+/// The public side of a session: the shared network key and what partial decryptions are checked
+/// with. Whoever reads it from outside its ledger trusts who signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ThresholdKey {
+    #[n(0)]
+    pub(crate) scope: Scope,
+    #[n(1)]
+    pub(crate) threshold: ActorIndex,
+    #[n(2)]
+    pub(crate) public: Element,
+    #[cbor(n(3), decode_with = "crate::wire::limited")]
+    pub(crate) verification: Vec<Element>,
+}
+
+impl ThresholdKey {
+    /// The network that the key belongs to.
+    pub fn network(&self) -> NetworkId {
+        self.scope.network
+    }
+
+    /// The session that made it, which names the key.
+    pub fn session(&self) -> Digest {
+        self.scope.session
+    }
+
+    /// M.
+    pub fn threshold(&self) -> usize {
+        usize::from(self.threshold.number())
+    }
+
+    /// 1 to N.
+    pub fn actors(&self) -> impl DoubleEndedIterator<Item = ActorIndex> + use<> {
+        ActorIndex::all(self.verification.len())
+    }
+
+    /// y.
+    pub fn public(&self) -> &Element {
+        &self.public
+    }
+
+    /// V_j.
+    pub fn verification(&self, j: ActorIndex) -> Option<&Element> {
+        self.verification.get(j.position())
+    }
+
+    pub(crate) fn is_well_formed(&self) -> bool {
+        self.threshold() <= self.verification.len()
+    }
+}
+
+/// x_j: an actor's private share. Never stored: t_j and the ledger give it again.
+pub struct KeyShare {
+    pub(crate) session: Digest,
+    pub(crate) holder: ActorIndex,
+    pub(crate) secret: SecretScalar,
+}
+
+impl KeyShare {
+    /// j.
+    pub fn holder(&self) -> ActorIndex {
+        self.holder
+    }
+
+    /// The session that it is a share of.
+    pub fn session(&self) -> Digest {
+        self.session
+    }
+}
+
+impl fmt::Debug for KeyShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyShare")
+    }
+}
