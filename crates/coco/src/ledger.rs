@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use governance::{
-    Constitution, PublicFact, SignedTuple, facts_from_public, signed_tuples_from_public,
-};
+use governance::{AdmitNode, Constitution, PublicFact, admission_from_public, facts_from_public};
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::{AuditFact, Auditor, Entry, Kind, Verdict, chunk, inspect};
+use ledger::{AuditFact, Auditor, Entry, Header, Kind, Verdict, chunk, inspect};
+use tee::Purpose;
 use types::Digest;
 
 use crate::failure::{Code, Doing, Failure};
@@ -127,9 +126,6 @@ fn verify(arguments: &Verify) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let mut verdict = auditor.finish();
-    verdict.unchecked.push(
-        "the nodes' evidence: it was appraised at their admission, and is not again".to_owned(),
-    );
     if unanchored {
         let sentence =
             "that this is the ledger of your network: give its constitution with --constitution";
@@ -155,7 +151,8 @@ fn verify(arguments: &Verify) -> Result<(), Failure> {
 }
 
 /// Reads facts from administrative entries and believes only what the constitution endorses: a node's
-/// key counts when the tuple that names it leads to a certificate that is listed for its owner.
+/// key counts when the tuple that names it leads to a certificate that is listed for its owner, and
+/// its evidence satisfies the manifests at the ledger time of the entry.
 struct Rules {
     constitution: Option<Constitution>,
 }
@@ -163,11 +160,11 @@ struct Rules {
 impl Rules {
     fn facts(&mut self, entry: &Entry) -> Vec<AuditFact> {
         let refused = |why: String| vec![AuditFact::Refused { why }];
-        let (facts, tuples) = match (
+        let (facts, admission) = match (
             facts_from_public(&entry.public),
-            signed_tuples_from_public(&entry.public),
+            admission_from_public(&entry.public),
         ) {
-            (Ok(facts), Ok(tuples)) => (facts, tuples),
+            (Ok(facts), Ok(admission)) => (facts, admission),
             (Err(bad), _) | (_, Err(bad)) => return refused(bad.to_string()),
         };
         for fact in &facts {
@@ -177,14 +174,10 @@ impl Rules {
                 return refused(why);
             }
         }
-        if let Some(constitution) = &self.constitution {
-            for (object, chain) in tuples {
-                if let Err(bad) =
-                    SignedTuple::verify(&object, &chain, constitution, entry.header.time)
-                {
-                    return refused(bad.to_string());
-                }
-            }
+        if let (Some(constitution), Some(admission)) = (&self.constitution, &admission)
+            && let Err(why) = admitted(admission, constitution, &entry.header)
+        {
+            return refused(why);
         }
         let key = |fact| match fact {
             PublicFact::Node { id, key, .. } => Some(AuditFact::NodeKey { node: id, key }),
@@ -207,6 +200,21 @@ impl Rules {
             }
         }
     }
+}
+
+/// Repeats the verdict on an admission at the ledger time at which it was given.
+fn admitted(node: &AdmitNode, constitution: &Constitution, header: &Header) -> Result<(), String> {
+    let tuple = node
+        .verify_tuple(constitution, header.time)
+        .map_err(|bad| bad.to_string())?;
+    let purpose = if header.kind == Kind::Genesis {
+        Purpose::Genesis
+    } else {
+        Purpose::Join
+    };
+    node.appraise(constitution, tuple.tuple(), purpose, header.time)
+        .map(drop)
+        .map_err(|bad| format!("the evidence of node {}: {bad}", node.id))
 }
 
 fn progress(files: &[PathBuf], quiet: bool) -> ProgressBar {

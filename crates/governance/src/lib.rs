@@ -43,7 +43,7 @@ pub use identity::NetworkIdentity;
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
 pub use parts::BadCommand;
-pub use public::{PublicFact, facts_from_public, signed_tuples_from_public};
+pub use public::{PublicFact, admission_from_public, facts_from_public};
 pub use refused::Refused;
 pub use state::{Fact, State};
 pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};

@@ -4,7 +4,7 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, NodeId};
 
 use crate::{
-    BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public, tuple::signed_by,
+    AdmitNode, BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public, tuple::signed_by,
 };
 
 /// One fact. That an owner's certificate signed a node's tuple is checked; that the constitution
@@ -34,19 +34,15 @@ pub enum PublicFact {
     Epoch(Epoch),
 }
 
-/// The node tuples in the public part of an administrative entry, not checked: each signed object
-/// with its signer's certificates, leaf first, for [`crate::SignedTuple::verify`].
+/// The admission in the public part of an administrative entry, if there is one, not checked: see
+/// [`AdmitNode::verify_tuple`] and [`AdmitNode::appraise`].
 ///
 /// # Errors
 /// [`BadCommand::Public`].
-pub fn signed_tuples_from_public(
-    bytes: &[u8],
-) -> Result<Vec<(Vec<u8>, Vec<Certificate>)>, BadCommand> {
+pub fn admission_from_public(bytes: &[u8]) -> Result<Option<AdmitNode>, BadCommand> {
     Ok(match Public::decode(bytes)? {
-        Public::Genesis { node, .. } | Public::AdmitNode(node) => {
-            vec![(node.tuple, node.chain.into_iter().map(|c| c.0).collect())]
-        }
-        _ => Vec::new(),
+        Public::Genesis { node, .. } | Public::AdmitNode(node) => Some(node),
+        _ => None,
     })
 }
 

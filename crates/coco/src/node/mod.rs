@@ -147,12 +147,10 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
     let host_user = root.then_some(config.users.host);
     std::fs::create_dir_all(&config.directory)
         .doing(|| format!("make the directory {}", config.directory.display()))?;
-    if let Some(user) = host_user {
-        std::os::unix::fs::chown(&config.directory, Some(user), Some(user))
-            .doing(|| format!("give {} to user {user}", config.directory.display()))?;
-        reachable(&config.directory)?;
-    }
     let runtime = runtime_directory()?;
+    if root {
+        reachable(runtime.path())?;
+    }
     let chain: String = identity.chain.iter().map(certificate_to_pem).collect();
     let owner_chain = runtime.path().join("owner.pem");
     let socket = runtime.path().join("agent.socket");
@@ -267,19 +265,15 @@ fn runtime_directory() -> Result<tempfile::TempDir, Failure> {
     Ok(directory)
 }
 
-/// Other users must be able to pass through every directory above the host's.
-pub(crate) fn reachable(directory: &Path) -> Result<(), Failure> {
+/// The host's user must be able to pass through to the agent's socket.
+fn reachable(directory: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::MetadataExt;
-    let absolute =
-        std::path::absolute(directory).doing(|| format!("find {}", directory.display()))?;
-    for above in absolute.ancestors().skip(1).filter(|above| above.exists()) {
-        let mode = std::fs::metadata(above)
-            .doing(|| format!("look at {}", above.display()))?
-            .mode();
-        if mode & 0o001 == 0 {
+    for above in directory.ancestors().skip(1) {
+        let doing = || format!("look at {}", above.display());
+        if std::fs::metadata(above).doing(doing)?.mode() & 0o001 == 0 {
             return Err(Failure::machine(format!(
                 "the host runs as a user of its own and cannot pass through {}. Run `chmod o+x {0}`, \
-                 or use a directory elsewhere, such as /var/lib/coco",
+                 or let TMPDIR name a directory elsewhere, such as /tmp",
                 above.display()
             )));
         }

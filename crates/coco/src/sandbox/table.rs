@@ -137,9 +137,12 @@ fn protection(missing: &[String]) -> String {
         "launcher and enclaves run as users of their own"
     });
     if others.is_empty() {
-        text.push_str("; the kernel has every feature of the lock-down");
+        text.push_str("; nothing of the lock-down is missing");
     } else {
-        text.push_str(&format!("; the kernel lacks {}", others.join(", ")));
+        text.push_str(&format!(
+            "; missing of the lock-down: {}",
+            others.join(", ")
+        ));
     }
     text
 }
