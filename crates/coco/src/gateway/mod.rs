@@ -62,6 +62,11 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
             arguments.listen
         )));
     }
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
     let identity = Identity::read(&arguments.identity)?;
     let settings = Settings {
         entrance: entrance(
