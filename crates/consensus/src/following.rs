@@ -37,6 +37,12 @@ impl Raft {
             return; // Two leaders in one term: the sender is broken, and nothing it says counts.
         }
         self.follow(term, Some(from), out);
+        let clock = self.fit_clock;
+        if self.unfit == Some(term) || !entries.iter().all(|entry| (self.fit)(entry, clock)) {
+            // As if nothing had come: who leads on like this will be voted out.
+            self.unfit = Some(term);
+            return;
+        }
         self.leader_heard = self.now;
         self.round_seen = self.round_seen.max(round);
         if self.log.term_at(previous_index) != Some(previous_term) {

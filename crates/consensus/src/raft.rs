@@ -66,6 +66,11 @@ pub struct Raft {
     pub(crate) election_due: Millis,
     pub(crate) forwarded: Forwarded,
     announced: Role,
+    /// Says whether this node may take an entry at the time that [`Raft::clock_is`] told.
+    pub(crate) fit: fn(&LogEntry, Millis) -> bool,
+    pub(crate) fit_clock: Millis,
+    /// The leader of this term proposed what is not fit: it is not listened to.
+    pub(crate) unfit: Option<Term>,
     pub(crate) mutation: Mutation,
 }
 
@@ -100,10 +105,26 @@ impl Raft {
             election_due: Millis(0),
             forwarded: Forwarded::default(),
             announced: Role::Follower { term, leader: None },
+            fit: |_, _| true,
+            fit_clock: Millis(0),
+            unfit: None,
             mutation: Mutation::None,
         };
         raft.restart_election_timer();
         raft
+    }
+
+    /// The same with a rule for entries of other leaders, such as one about their time. A leader that
+    /// breaks it is not heard any more, so that a majority which agrees elects another.
+    #[must_use]
+    pub fn refusing(mut self, fit: fn(&LogEntry, Millis) -> bool) -> Self {
+        self.fit = fit;
+        self
+    }
+
+    /// Tells the time by which [`Raft::refusing`]'s rule judges; it may go back, unlike `now`.
+    pub fn clock_is(&mut self, clock: Millis) {
+        self.fit_clock = clock;
     }
 
     /// The same with a known mistake put back.

@@ -108,7 +108,7 @@ impl Node {
                     };
                     send_worker(
                         out,
-                        self.now,
+                        self.clock,
                         worker,
                         manager_to_worker::Message::Data(data),
                     );
@@ -158,7 +158,7 @@ impl Node {
             Who::ExpectClient { protocol, .. } => {
                 let protocol = protocol.clone();
                 let remote = session.remote.clone();
-                match self.state.actor_of(&chain, self.now.max(self.order.time)) {
+                match self.state.actor_of(&chain, self.clock.max(self.order.time)) {
                     Ok(caller) => self.client(connection, caller, &alpn, &protocol, out),
                     Err(refused) => {
                         log(out, 2, "gate", &format!("{remote} is refused: {refused}"));
@@ -232,7 +232,7 @@ impl Node {
         };
         send_worker(
             out,
-            self.now,
+            self.clock,
             worker,
             manager_to_worker::Message::Open(open),
         );
@@ -297,7 +297,7 @@ impl Node {
             };
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Close(close),
             );

@@ -176,7 +176,7 @@ impl Node {
                     };
                     send_worker(
                         out,
-                        self.now,
+                        self.clock,
                         worker,
                         manager_to_worker::Message::Commit(message),
                     );
@@ -276,7 +276,7 @@ impl Node {
                 };
                 send_worker(
                     out,
-                    self.now,
+                    self.clock,
                     worker,
                     manager_to_worker::Message::Apply(message),
                 );

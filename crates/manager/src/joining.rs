@@ -13,11 +13,12 @@
 //! ```
 
 use boundary::{Evidence, TupleSigned};
-use consensus::{Configuration, Raft, Start, Timing};
+use consensus::{Configuration, LogEntry, Raft, Start, Timing};
 use crypto::{Certificate, PublicKey, SigningKey};
 use governance::{AdmitNode, Command, Constitution, Genesis, Listed, NetworkIdentity, SignedTuple};
 use ledger::Sealer;
 use tee::{Attested, Purpose, report_data};
+use types::limits::LEDGER_TIME_SKEW_MS;
 use types::{Epoch, Millis, NodeId};
 
 use crate::Output;
@@ -68,7 +69,7 @@ impl Node {
             &signed.tuple,
             &self.setup.owner_chain,
             &self.setup.constitution,
-            self.now,
+            self.clock,
         );
         match verdict {
             Ok(tuple) if tuple.tuple().key == *self.key.public() => {}
@@ -152,8 +153,8 @@ impl Node {
         let key = SigningKey::generate(&mut self.entropy);
         let name = format!("{} network identity", self.setup.constitution.network);
         let (from, until) = (
-            Millis(self.now.0.saturating_sub(DAY_MS)),
-            self.now.plus(10 * YEAR_MS),
+            Millis(self.clock.0.saturating_sub(DAY_MS)),
+            self.clock.plus(10 * YEAR_MS),
         );
         let certificate =
             channel::network_certificate(&key, &name, from, until, self.entropy.bytes());
@@ -166,7 +167,7 @@ impl Node {
             endorsements: made.endorsements.to_vec(),
             challenge: Vec::new(),
         };
-        let tuple = match node.verify_tuple(&self.setup.constitution, self.now) {
+        let tuple = match node.verify_tuple(&self.setup.constitution, self.clock) {
             Ok(tuple) => tuple.tuple().clone(),
             Err(reason) => {
                 return self.end(
@@ -176,9 +177,12 @@ impl Node {
                 );
             }
         };
-        if let Err(reason) =
-            node.appraise(&self.setup.constitution, &tuple, Purpose::Genesis, self.now)
-        {
+        if let Err(reason) = node.appraise(
+            &self.setup.constitution,
+            &tuple,
+            Purpose::Genesis,
+            self.clock,
+        ) {
             return self.end(
                 out,
                 EXIT_REFUSED,
@@ -207,6 +211,7 @@ impl Node {
         self.order.sealer = Sealer::new(id, self.key.public());
         let seed = self.entropy.number();
         let engine = Raft::new(id, Timing::default(), seed, configuration, Start::default());
+        let engine = engine.refusing(in_time);
         #[cfg(feature = "mutations")]
         let engine = match self.mutation {
             Some(mutation) => engine.with_mutation(mutation),
@@ -380,9 +385,10 @@ impl Node {
             key,
             Purpose::Interactive,
             nonce,
-            self.now,
+            self.clock,
         )
         .map(|(attested, _)| attested)
+        .map_err(|unfit| unfit.text)
     }
 
     fn joined(&mut self, connection: u64, joined: &Joined, out: &mut Vec<Output>) {
@@ -479,7 +485,7 @@ impl Node {
                 out,
             );
         };
-        let now = self.order.time.max(self.now);
+        let now = self.order.time.max(self.clock);
         let (attested, tuple) = match appraise(
             constitution,
             &join.credentials,
@@ -490,8 +496,13 @@ impl Node {
         ) {
             Ok(appraised) => appraised,
             Err(reason) => {
-                log(out, 2, "join", &format!("a node is refused: {reason}"));
-                return self.refuse(connection, &reason, false, out);
+                log(
+                    out,
+                    2,
+                    "join",
+                    &format!("a node is refused: {}", reason.text),
+                );
+                return self.refuse(connection, &reason.text, reason.may_pass, out);
             }
         };
         if let Some(node) = self.node_of(key) {
@@ -607,8 +618,8 @@ impl Node {
             names: &names,
             evidence: &made.evidence,
             endorsements: &made.endorsements,
-            not_before: Millis(self.now.0.saturating_sub(DAY_MS)),
-            not_after: self.now.plus(YEAR_MS),
+            not_before: Millis(self.clock.0.saturating_sub(DAY_MS)),
+            not_after: self.clock.plus(YEAR_MS),
             serial: self.entropy.bytes(),
         };
         let certificate =
@@ -644,6 +655,28 @@ impl Joining {
     }
 }
 
+/// Ledger time is consortium time: an entry that is ahead of this host's clock is not taken, and a
+/// leader whose clock runs ahead is voted out (DESIGN section 4).
+fn in_time(entry: &LogEntry, now: Millis) -> bool {
+    ledger::Header::peek(&entry.payload)
+        .is_some_and(|header| header.time.0 <= now.0.saturating_add(LEDGER_TIME_SKEW_MS))
+}
+
+/// Why a node is refused, and whether asking again can help.
+struct Unfit {
+    text: String,
+    may_pass: bool,
+}
+
+impl Unfit {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            may_pass: false,
+        }
+    }
+}
+
 /// The verdict on a node's credentials, as far as governance's lists of nodes do not matter.
 fn appraise(
     constitution: &Constitution,
@@ -652,17 +685,19 @@ fn appraise(
     purpose: Purpose,
     challenge: &[u8],
     now: Millis,
-) -> Result<(Attested, SignedTuple), String> {
+) -> Result<(Attested, SignedTuple), Unfit> {
     let chain = credentials
         .owner_chain
         .iter()
         .map(|der| Certificate::from_der(der))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| format!("its owner's certificates: {e}"))?;
+        .map_err(|e| Unfit::new(format!("its owner's certificates: {e}")))?;
     let tuple = SignedTuple::verify(&credentials.tuple, &chain, constitution, now)
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| Unfit::new(e.to_string()))?;
     if tuple.tuple().key != *key {
-        return Err("its owner signed for another key than the one that it speaks with".into());
+        return Err(Unfit::new(
+            "its owner signed for another key than the one that it speaks with",
+        ));
     }
     let expected = report_data(
         &constitution.network_id(),
@@ -678,9 +713,13 @@ fn appraise(
         &expected,
         now,
     )
-    .map_err(|e| format!("its evidence: {e}"))?;
+    .map_err(|e| Unfit {
+        // Clocks are apart: another leader's may be nearer.
+        may_pass: matches!(e, tee::Refused::Age { .. }),
+        text: format!("its evidence: {e}"),
+    })?;
     if attested.code().name != "manager" {
-        return Err("its evidence is of an image that is no manager".into());
+        return Err(Unfit::new("its evidence is of an image that is no manager"));
     }
     Ok((attested, tuple))
 }

@@ -57,10 +57,14 @@ pub enum Output {
     StopWorker(u64),
 }
 
+/// Longest time that passes at once for timers. A host ticks every few tens of milliseconds.
+const LEAP_MS_MAX: u64 = 1_000;
+
 /// The manager of one validating node.
 #[derive(Default)]
 pub struct Manager {
     now: Millis,
+    clock: Millis,
     launched: Option<boundary::Launched>,
     start: Option<boundary::Start>,
     node: Option<Box<node::Node>>,
@@ -86,10 +90,10 @@ impl Manager {
     /// Handles one message.
     pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
         if let Input::Host(message) = &input {
-            self.now = self.now.max(Millis(message.now));
+            self.pass(Millis(message.now));
         }
         if let Some(node) = &mut self.node {
-            return node.handle(self.now, input, out);
+            return node.handle(self.now, self.clock, input, out);
         }
         match input {
             Input::Platform(PlatformToManager {
@@ -106,7 +110,7 @@ impl Manager {
             _ => {}
         }
         if let (Some(launched), Some(start)) = (&self.launched, &self.start) {
-            match node::Node::start(self.now, launched, start, out) {
+            match node::Node::start(self.clock, launched, start, out) {
                 Ok(node) => {
                     let node = self.node.insert(Box::new(node));
                     #[cfg(feature = "mutations")]
@@ -119,6 +123,16 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// The host says what time it is. Its clock may leap and go back; own time does neither, so that no
+    /// timer waits for a lie to come true.
+    fn pass(&mut self, clock: Millis) {
+        self.now = match self.clock {
+            Millis::ZERO => clock,
+            before => self.now.plus(clock.since(before).min(LEAP_MS_MAX)),
+        };
+        self.clock = clock;
     }
 
     /// Digest of a committed entry, for the simulator and for tests.

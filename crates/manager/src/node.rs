@@ -93,7 +93,10 @@ pub enum Reading {
 }
 
 pub struct Node {
+    /// This node's own time, for timers: it never goes back and never leaps.
     pub now: Millis,
+    /// The host's clock as it said last: for ledger time, certificates and evidence, within limits.
+    pub clock: Millis,
     pub entropy: Entropy,
     pub missing: Vec<String>,
     pub setup: Setup,
@@ -132,7 +135,7 @@ pub struct Node {
 
 impl Node {
     pub fn start(
-        now: Millis,
+        clock: Millis,
         launched: &boundary::Launched,
         start: &boundary::Start,
         out: &mut Vec<Output>,
@@ -170,8 +173,9 @@ impl Node {
             );
         }
         let mut node = Self {
-            now,
-            sessions: Sessions::new(&key, &mut entropy, &setup, now),
+            now: clock,
+            clock,
+            sessions: Sessions::new(&key, &mut entropy, &setup, clock),
             entropy,
             missing: launched.missing.clone(),
             phase: Phase::ExpectTuple,
@@ -227,8 +231,8 @@ impl Node {
         self.mutation = mutation;
     }
 
-    pub fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
-        self.now = now;
+    pub fn handle(&mut self, now: Millis, clock: Millis, input: Input, out: &mut Vec<Output>) {
+        (self.now, self.clock) = (now, clock);
         match input {
             _ if matches!(self.phase, Phase::Ended) => return,
             Input::Host(HostToManager {
@@ -289,8 +293,11 @@ impl Node {
     }
 
     fn tick(&mut self, out: &mut Vec<Output>) {
-        let now = self.now;
-        self.with_engine(|engine, effects| engine.tick(now, effects));
+        let (now, clock) = (self.now, self.clock);
+        self.with_engine(|engine, effects| {
+            engine.clock_is(clock);
+            engine.tick(now, effects);
+        });
         self.settle(out);
         self.join_tick(out);
         self.start_workers(out);

@@ -223,8 +223,9 @@ impl Node {
     ) {
         match message {
             PeerMessage::Consensus(bytes) => {
-                let now = self.now;
+                let (now, clock) = (self.now, self.clock);
                 self.with_engine(|engine, effects| {
+                    engine.clock_is(clock);
                     engine.receive(now, from, Message(bytes), effects)
                 });
                 self.settle(out);

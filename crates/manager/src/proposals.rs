@@ -59,7 +59,7 @@ impl Node {
             _ => {
                 self.append(
                     Kind::TermOpened,
-                    self.now,
+                    self.clock,
                     Content::default(),
                     None,
                     None,
@@ -140,7 +140,7 @@ impl Node {
             public: &[&public],
             private: &[&private],
         };
-        self.append(kind, self.now, content, Some(command), configuration, out)
+        self.append(kind, self.clock, content, Some(command), configuration, out)
     }
 
     /// A worker's batch.
@@ -162,14 +162,18 @@ impl Node {
             // message that made it stale. Rolling back for it, too, would drop what the worker has
             // proposed since, and which may have been accepted.
             let next = self.protocols[place].next();
-            let current = self.order.leading.as_ref().is_some_and(|l| l.term.0 == propose.term);
+            let current = self
+                .order
+                .leading
+                .as_ref()
+                .is_some_and(|l| l.term.0 == propose.term);
             if !current || propose.height != next.0 {
                 return;
             }
             let height = next.previous().0;
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Rollback(boundary::Rollback { height }),
             );
@@ -201,7 +205,8 @@ impl Node {
         if protocol.in_flight.len() >= self.in_flight_max() {
             return Err("too many batches are in flight");
         }
-        if propose.time > self.now.0 {
+        // A clock that went back does not take ledger time with it.
+        if propose.time > self.clock.max(leading.last_time).0 {
             return Err("it is of the future");
         }
         if propose.claims.is_empty()
@@ -249,7 +254,9 @@ impl Node {
         let Some((_, index)) = self.engine.as_ref().and_then(Engine::next) else {
             return;
         };
-        let header = self.order.header(self.id, index, self.now, Kind::Signature);
+        let header = self
+            .order
+            .header(self.id, index, self.clock, Kind::Signature);
         let body = ledger::sign_root(
             &self.key,
             self.setup.network,
@@ -260,7 +267,7 @@ impl Node {
             public: &[&body],
             ..Content::default()
         };
-        let signature = self.append(Kind::Signature, self.now, content, None, None, out);
+        let signature = self.append(Kind::Signature, self.clock, content, None, None, out);
         if let Some(leading) = &mut self.order.leading {
             leading.signature = signature;
             leading.unsigned = false;

@@ -154,7 +154,7 @@ impl Node {
             };
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Hello(hello),
             );
@@ -294,7 +294,7 @@ impl Node {
             };
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Apply(message),
             );
@@ -373,7 +373,7 @@ impl Node {
         };
         send_worker(
             out,
-            self.now,
+            self.clock,
             worker,
             manager_to_worker::Message::History(message),
         );
@@ -411,7 +411,7 @@ impl Node {
             };
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Lead(lead),
             );
@@ -431,7 +431,7 @@ impl Node {
                 };
                 send_worker(
                     out,
-                    self.now,
+                    self.clock,
                     worker,
                     manager_to_worker::Message::Follow(follow),
                 );
@@ -466,7 +466,7 @@ impl Node {
             };
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Lead(lead),
             );
@@ -479,7 +479,7 @@ impl Node {
             if let Some(worker) = protocol.running() {
                 send_worker(
                     out,
-                    self.now,
+                    self.clock,
                     worker,
                     manager_to_worker::Message::Time(boundary::Time {}),
                 );
@@ -519,7 +519,7 @@ impl Node {
         if let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) {
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Inject(inject),
             );
@@ -556,7 +556,7 @@ impl Node {
             if let Some(worker) = self.protocols[place].live() {
                 send_worker(
                     out,
-                    self.now,
+                    self.clock,
                     worker,
                     manager_to_worker::Message::Refused(refused),
                 );
@@ -587,7 +587,7 @@ impl Node {
         if let Ok(refused) = boundary::Refused::decode(refused) {
             send_worker(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 manager_to_worker::Message::Refused(refused),
             );
@@ -598,7 +598,7 @@ impl Node {
         if self.linear.len() >= LINEAR_MAX {
             return answer_linear(
                 out,
-                self.now,
+                self.clock,
                 worker,
                 asked,
                 Err("too many linear reads are under way"),
@@ -633,7 +633,7 @@ impl Node {
         if let Some(linear) = self.linear.remove(&request) {
             answer_linear(
                 out,
-                self.now,
+                self.clock,
                 linear.worker,
                 linear.request,
                 Err("there is no leader to confirm the read: ask again"),
@@ -654,7 +654,7 @@ impl Node {
             let linear = self.linear.remove(&request).expect("found above");
             let index = linear.index.expect("found above");
             let height = self.protocols[linear.place].height_at(index);
-            answer_linear(out, self.now, linear.worker, linear.request, Ok(height));
+            answer_linear(out, self.clock, linear.worker, linear.request, Ok(height));
         }
     }
 

@@ -35,7 +35,12 @@ pub struct Worker {
     phase: Phase,
     metrics_at: Millis,
     flush_again: bool,
+    /// What the run loop said last.
+    clock: Millis,
 }
+
+/// Longest time that passes at once for timers; the manager tells the time far more often.
+const LEAP_MS_MAX: u64 = 60_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -65,6 +70,7 @@ impl Worker {
             phase: Phase::ExpectHello,
             metrics_at: Millis::ZERO,
             flush_again: false,
+            clock: Millis::ZERO,
         }
     }
 
@@ -75,8 +81,8 @@ impl Worker {
         message: ManagerToWorker,
         out: &mut Vec<WorkerToManager>,
     ) {
-        self.core.now = self.core.now.max(now);
-        self.core.manager_now = self.core.manager_now.max(Millis(message.now));
+        self.pass(now);
+        self.core.manager_now = Millis(message.now);
         let Some(message) = message.message else {
             return;
         };
@@ -137,10 +143,19 @@ impl Worker {
         }
     }
 
+    /// The clock behind `now` is a host's and may leap or go back; timers follow it in small steps only.
+    fn pass(&mut self, now: Millis) {
+        self.core.now = match self.clock {
+            Millis::ZERO => now,
+            before => self.core.now.plus(now.since(before).min(LEAP_MS_MAX)),
+        };
+        self.clock = now;
+    }
+
     /// To be called when all input that was waiting has been handled: polls exchanges, forms batches,
     /// forwards units, sends answers.
     pub fn flush(&mut self, now: Millis, out: &mut Vec<WorkerToManager>) {
-        self.core.now = self.core.now.max(now);
+        self.pass(now);
         if self.phase != Phase::Running {
             return;
         }
