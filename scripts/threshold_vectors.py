@@ -113,13 +113,14 @@ assert (0 * G).encode() == bytes(32) and (Q * G).encode() == bytes(32)
 SHOT = hashlib.sha512(b"Ristretto is traditionally a short shot of espresso coffee").digest()
 assert one_way_map(SHOT).encode().hex() == "3066f82a1a747d45120d1740f14358531a8f04bbffe6a819f86dfe50f44a0a46"
 
-H = one_way_map(hashlib.sha512(b"coco/1 threshold generator").digest())
-
 # --- hashes and bytes ----------------------------------------------------------------------------
 
 
 def lp(*parts):
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+
+
+H = one_way_map(hashlib.sha512(lp(b"coco/1 threshold generator")).digest())
 
 
 def scalar(*parts):

@@ -23,7 +23,7 @@ pub const ACTORS_MAX: usize = types::limits::ACTORS_MAX;
 /// h: hash-to-group of a fixed string by the one-way map of RFC 9496, 4.3.4, so that nobody knows
 /// its logarithm to base g.
 pub(crate) static H: LazyLock<Element> = LazyLock::new(|| {
-    let wide = crypto::sha512(Context::ThresholdGenerator.bytes());
+    let wide = Transcript::new(Context::ThresholdGenerator).wide();
     Element::of(RistrettoPoint::from_uniform_bytes(&wide))
 });
 
@@ -256,8 +256,11 @@ impl Transcript {
 
     /// SHA-512 modulo q: uniform but for a bias below 2^-250.
     pub(crate) fn scalar(&self) -> Scalar {
-        let wide = Zeroizing::new(crypto::sha512(&self.bytes));
-        Scalar::from_bytes_mod_order_wide(&wide)
+        Scalar::from_bytes_mod_order_wide(&self.wide())
+    }
+
+    fn wide(&self) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(crypto::sha512(&self.bytes))
     }
 }
 

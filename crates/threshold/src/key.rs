@@ -11,11 +11,14 @@
 
 use core::fmt;
 
+use curve25519_dalek::{RistrettoPoint, Scalar};
 use minicbor::{Decode, Encode};
 use types::{Digest, NetworkId};
 
+use crate::deal::Deal;
 use crate::group::{Element, SecretScalar};
-use crate::setup::{ActorIndex, Scope};
+use crate::session::NoShare;
+use crate::setup::{ActorIndex, Scope, TransportKey};
 
 /// The public side of a session: the shared network key and what partial decryptions are checked
 /// with. Whoever reads it from outside its ledger trusts who signed it.
@@ -60,6 +63,33 @@ impl ThresholdKey {
     /// V_j.
     pub fn verification(&self, j: ActorIndex) -> Option<&Element> {
         self.verification.get(j.position())
+    }
+
+    /// x_j = sum_i s_ij, from the deals of the qualified set and the actor's share-transport key: what
+    /// an actor's validating node does when it starts, and its offline tool on a ledger copy.
+    ///
+    /// # Errors
+    /// The key is another actor's, a dealer cheated this one, or the deals are not those of this key.
+    pub fn share<'a>(
+        &self,
+        deals: impl IntoIterator<Item = &'a Deal>,
+        holder: ActorIndex,
+        key: &TransportKey,
+    ) -> Result<KeyShare, NoShare> {
+        let expected = self.verification(holder).ok_or(NoShare::NotAnActor)?;
+        let mut secret = SecretScalar::of(Scalar::ZERO);
+        for deal in deals {
+            let opened = deal.open(&self.scope, holder, key);
+            secret.add(opened.map_err(|_| NoShare::BadDealer(deal.dealer))?.value());
+        }
+        if RistrettoPoint::mul_base(secret.value()) != *expected.point() {
+            return Err(NoShare::OtherDeals);
+        }
+        Ok(KeyShare {
+            session: self.session(),
+            holder,
+            secret,
+        })
     }
 
     pub(crate) fn is_well_formed(&self) -> bool {

@@ -15,6 +15,50 @@
 //! function that takes two private shares.
 //!
 //! Exponents are written as in the sources: g^a is `a * G`.
+//!
+//! ```
+//! use crypto::Entropy;
+//! use threshold::{Combiner, Deal, Message, Session, Setup, TransportKey};
+//! use types::NetworkId;
+//!
+//! // Two of three actors. Each has its own key and its own entropy; here they share one.
+//! let entropy = &mut Entropy::new(&[1; 32]);
+//! let actors: Vec<_> = (0..3).map(|_| TransportKey::generate(entropy)).collect();
+//! let public = actors.iter().map(TransportKey::public).collect();
+//! let mut session = Session::new(Setup::new(NetworkId::ZERO, 1, 2, public)?);
+//!
+//! // Round 1. On a ledger, each message is an entry, and its signature says whose it is.
+//! let mut secrets = Vec::new();
+//! for i in session.setup().actors() {
+//!     let (deal, secret) = Deal::make(session.setup(), i, entropy);
+//!     session.apply(i, &Message::Deal(deal))?;
+//!     secrets.push(secret);
+//! }
+//! session.close_dealing()?;
+//! // Round 2.
+//! for actor in &actors {
+//!     for answer in session.answer(actor, entropy)? {
+//!         session.apply(answer.sender(), &answer)?;
+//!     }
+//! }
+//! session.close_answers()?;
+//! // Round 3.
+//! for secret in &secrets {
+//!     let part = session.key_part(secret, entropy)?;
+//!     session.apply(part.sender(), &part)?;
+//! }
+//!
+//! // Anybody encrypts; the first and the third actor open.
+//! let key = session.key().expect("all parts are there");
+//! let ciphertext = key.encrypt(&[42; 32], b"epoch 1", entropy);
+//! let verified = ciphertext.verify(key, b"epoch 1")?;
+//! let mut combiner = Combiner::new(verified);
+//! for actor in [&actors[0], &actors[2]] {
+//!     combiner.add(&session.share(actor)?.decrypt(&verified, entropy))?;
+//! }
+//! assert_eq!(combiner.open()?.expose(), &[42; 32]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod setup;
 

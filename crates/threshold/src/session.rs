@@ -22,7 +22,7 @@ use types::Digest;
 
 use crate::deal::{BadDeal, Deal, DealerSecret};
 use crate::dispute::{Ack, Dispute, Judgement};
-use crate::group::{Element, SecretScalar, evaluate};
+use crate::group::{Element, evaluate};
 use crate::key::{KeyShare, ThresholdKey};
 use crate::keypart::{KeyPart, KeyPartShare, interpolate};
 use crate::setup::{ActorIndex, Setup, TransportKey};
@@ -499,33 +499,22 @@ impl Session {
         Ok(Message::KeyPartShare(share))
     }
 
-    /// x_j = sum_i s_ij over the qualified set: from the actor's own key and what was published, also
-    /// for an actor who was away all the time.
+    /// The actor's private share, from its own key and what was published; also for an actor who was
+    /// away all the time.
     ///
     /// # Errors
     /// The key is no actor's here, the session is not done, or a dealer cheated an actor that was
     /// away when disputes counted.
     pub fn share(&self, key: &TransportKey) -> Result<KeyShare, NoShare> {
         let holder = self.setup.index_of(key).ok_or(NoShare::NotAnActor)?;
-        let Some(threshold_key) = &self.key else {
-            return Err(NoShare::NotNow(self.phase));
-        };
-        let mut secret = SecretScalar::of(curve25519_dalek::Scalar::ZERO);
-        for i in &self.qualified {
-            let opened = self.deals[i].open(self.setup.scope(), holder, key);
-            secret.add(opened.map_err(|_| NoShare::BadDealer(*i))?.value());
-        }
-        let public = Element::of(RistrettoPoint::mul_base(secret.value()));
-        assert_eq!(
-            threshold_key.verification(holder),
-            Some(&public),
-            "shares add up to g^x_j"
-        );
-        Ok(KeyShare {
-            session: self.setup.session(),
-            holder,
-            secret,
-        })
+        let threshold_key = self.key.as_ref().ok_or(NoShare::NotNow(self.phase))?;
+        threshold_key.share(self.qualified_deals(), holder, key)
+    }
+
+    /// The deals of the qualified set. Whoever keeps these and the [`ThresholdKey`] can forget the
+    /// session: [`ThresholdKey::share`].
+    pub fn qualified_deals(&self) -> impl Iterator<Item = &Deal> {
+        self.qualified.iter().map(|i| &self.deals[i])
     }
 
     /// Names the session.
@@ -573,4 +562,6 @@ pub enum NoShare {
     NotQualified,
     #[error("{0} dealt a share that does not fit: dispute it and ask for another session")]
     BadDealer(ActorIndex),
+    #[error("the deals are not those that made the threshold key: give all of its qualified set")]
+    OtherDeals,
 }

@@ -90,6 +90,7 @@ pub trait Wire: Sized + Encode<()> + for<'b> Decode<'b, ()> {
 }
 
 impl Wire for Message {}
+impl Wire for Deal {}
 impl Wire for Ciphertext {}
 impl Wire for Partial {}
 impl Wire for ThresholdKey {

@@ -275,3 +275,26 @@ fn the_same_messages_give_the_same_session() {
     assert_eq!(network.session.key(), second.key());
     assert!(second.key().is_some());
 }
+
+#[test]
+fn a_share_needs_the_key_and_the_qualified_deals_and_not_the_session() {
+    let network = Network::complete(2, 3, 13);
+    let key = network.threshold_key();
+    let deals: Vec<_> = network.session.qualified_deals().cloned().collect();
+    let share = |deals: &[Deal], holder, at: usize| {
+        key.share(deals, actor(holder), &network.keys[at])
+            .map(|_| ())
+    };
+    assert_eq!(share(&deals, 2, 1), Ok(()));
+    assert_eq!(share(&deals[1..], 2, 1), Err(NoShare::OtherDeals));
+    assert_eq!(
+        share(&[&deals[..], &deals[..1]].concat(), 2, 1),
+        Err(NoShare::OtherDeals)
+    );
+    assert_eq!(
+        share(&deals, 2, 0),
+        Err(NoShare::BadDealer(actor(1))),
+        "another actor's key"
+    );
+    assert_eq!(share(&deals, 4, 1), Err(NoShare::NotAnActor));
+}
