@@ -31,7 +31,9 @@ pub trait View {
         after: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) -> Result<(), Lost> {
-        self.scan(domain, prefix, &mut |key, value| key <= after || visit(key, value))
+        self.scan(domain, prefix, &mut |key, value| {
+            key <= after || visit(key, value)
+        })
     }
 }
 

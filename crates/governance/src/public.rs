@@ -4,7 +4,8 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, NodeId};
 
 use crate::{
-    AdmitNode, BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public, tuple::signed_by,
+    AdmitNode, BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public,
+    tuple::signed_by,
 };
 
 /// One fact. That an owner's certificate signed a node's tuple is checked; that the constitution
