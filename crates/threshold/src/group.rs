@@ -306,6 +306,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn h_is_the_one_of_the_page() {
+        let page = include_str!("../../../docs/threshold.md");
+        assert!(page.contains(&format!("  = {}\n", hex::encode(H.bytes()))));
+    }
+
+    #[test]
     fn small_factors_agree_with_scalars() {
         for j in 0..=255 {
             assert_eq!(times_small(H.point(), j), H.point() * Scalar::from(j));

@@ -13,20 +13,23 @@
 //!
 //! Not here: signatures. The caller knows by them who sent a message, and says so.
 
+mod party;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crypto::Entropy;
 use curve25519_dalek::RistrettoPoint;
 use curve25519_dalek::traits::{Identity, IsIdentity};
 use types::Digest;
 
-use crate::deal::{BadDeal, Deal, DealerSecret};
+use crate::deal::{BadDeal, Deal};
 use crate::dispute::{Ack, Dispute, Judgement};
 use crate::group::{Element, evaluate};
-use crate::key::{KeyShare, ThresholdKey};
+use crate::key::ThresholdKey;
 use crate::keypart::{KeyPart, KeyPartShare, interpolate};
-use crate::setup::{ActorIndex, Setup, TransportKey};
+use crate::setup::{ActorIndex, Setup};
 use crate::wire::Message;
+
+pub use party::NoShare;
 
 /// Where a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -418,99 +421,6 @@ impl Session {
         self.phase = Phase::Done;
     }
 
-    /// Round 2 of one receiver: opens its share of every deal, acknowledges those that fit and
-    /// disputes those that do not.
-    ///
-    /// # Errors
-    /// The key is no actor's here, or it is not round 2.
-    pub fn answer(
-        &self,
-        key: &TransportKey,
-        entropy: &mut Entropy,
-    ) -> Result<Vec<Message>, NoShare> {
-        let receiver = self.setup.index_of(key).ok_or(NoShare::NotAnActor)?;
-        if self.phase != Phase::Answering {
-            return Err(NoShare::NotNow(self.phase));
-        }
-        let scope = self.setup.scope();
-        let (mut dealers, mut messages) = (Vec::new(), Vec::new());
-        for (&dealer, deal) in &self.deals {
-            match deal.open(scope, receiver, key) {
-                Ok(_) => dealers.push(dealer),
-                Err(_) => messages.push(Message::Dispute(Dispute::make(
-                    scope, deal, receiver, key, entropy,
-                ))),
-            }
-        }
-        messages.push(Message::Ack(Ack {
-            session: self.setup.session(),
-            receiver,
-            dealers,
-        }));
-        Ok(messages)
-    }
-
-    /// Round 3 of one dealer.
-    ///
-    /// # Errors
-    /// The dealer is not qualified, or it is not round 3.
-    pub fn key_part(
-        &self,
-        secret: &DealerSecret,
-        entropy: &mut Entropy,
-    ) -> Result<Message, NoShare> {
-        if self.phase != Phase::Keying {
-            return Err(NoShare::NotNow(self.phase));
-        }
-        let qualified =
-            secret.session == self.setup.session() && self.qualified.contains(&secret.dealer);
-        let deal = self
-            .deals
-            .get(&secret.dealer)
-            .filter(|_| qualified)
-            .ok_or(NoShare::NotQualified)?;
-        Ok(Message::KeyPart(KeyPart::make(
-            self.setup.scope(),
-            deal,
-            secret,
-            entropy,
-        )))
-    }
-
-    /// Round 3 of one receiver for a dealer that is given up: M of these stand in for its part.
-    ///
-    /// # Errors
-    /// The key is no actor's here, the dealer is not qualified or dealt badly, or it is not round 3.
-    pub fn key_part_share(
-        &self,
-        key: &TransportKey,
-        dealer: ActorIndex,
-        entropy: &mut Entropy,
-    ) -> Result<Message, NoShare> {
-        let receiver = self.setup.index_of(key).ok_or(NoShare::NotAnActor)?;
-        let deal = self.unkeyed(dealer).map_err(|refused| match refused {
-            Refused::NotNow(phase) => NoShare::NotNow(phase),
-            _ => NoShare::NotQualified,
-        })?;
-        let opened = deal
-            .open(self.setup.scope(), receiver, key)
-            .map_err(|_| NoShare::BadDealer(dealer))?;
-        let share = KeyPartShare::make(self.setup.scope(), deal, receiver, &opened, entropy);
-        Ok(Message::KeyPartShare(share))
-    }
-
-    /// The actor's private share, from its own key and what was published; also for an actor who was
-    /// away all the time.
-    ///
-    /// # Errors
-    /// The key is no actor's here, the session is not done, or a dealer cheated an actor that was
-    /// away when disputes counted.
-    pub fn share(&self, key: &TransportKey) -> Result<KeyShare, NoShare> {
-        let holder = self.setup.index_of(key).ok_or(NoShare::NotAnActor)?;
-        let threshold_key = self.key.as_ref().ok_or(NoShare::NotNow(self.phase))?;
-        threshold_key.share(self.qualified_deals(), holder, key)
-    }
-
     /// The deals of the qualified set. Whoever keeps these and the [`ThresholdKey`] can forget the
     /// session: [`ThresholdKey::share`].
     pub fn qualified_deals(&self) -> impl Iterator<Item = &Deal> {
@@ -547,21 +457,4 @@ pub enum NotYet {
         "{missing} more receivers must acknowledge every dealer: wait, or start another session"
     )]
     Acks { missing: usize },
-}
-
-/// Nothing can be made with this key now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoShare {
-    #[error(
-        "the share-transport key is not of an actor of this session: use the key that it started with"
-    )]
-    NotAnActor,
-    #[error("the session is in the phase {0:?}")]
-    NotNow(Phase),
-    #[error("the dealer is not in the qualified set, or its key part is known")]
-    NotQualified,
-    #[error("{0} dealt a share that does not fit: dispute it and ask for another session")]
-    BadDealer(ActorIndex),
-    #[error("the deals are not those that made the threshold key: give all of its qualified set")]
-    OtherDeals,
 }
