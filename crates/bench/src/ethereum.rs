@@ -58,6 +58,29 @@ impl Account {
     }
 }
 
+/// Calls of `balanceOf`, with the accounts taking turns.
+pub(crate) fn calls(options: &Options) -> Result<Load, Problem> {
+    let accounts: Vec<Account> = (0..options.senders.min(1000))
+        .map(Account::number)
+        .collect();
+    let contract = token::genesis(&load::data(options), &accounts)?;
+    let alloc = json!({ token::ADDRESS.to_string(): contract });
+    let genesis = json!({ "chainId": CHAIN_ID, "alloc": alloc }).to_string();
+    let mut body = |_: usize, places: std::ops::Range<usize>| {
+        let params = places.map(|place| {
+            let input = token::balance_of(&accounts[place % accounts.len()].address);
+            format!(r#"{{"to":"{}","data":"{input}"}},"latest""#, token::ADDRESS)
+        });
+        load::calls("eth_call", params)
+    };
+    Ok(Load {
+        genesis: BTreeMap::from([("ethereum".to_owned(), genesis)]),
+        warm_up: load::cut(0, options.warm_up, options, &mut body),
+        requests: load::cut(options.warm_up, options.transactions, options, &mut body),
+        ..Load::default()
+    })
+}
+
 pub(crate) fn prepare(options: &Options) -> Result<Load, Problem> {
     let count = options.warm_up + options.transactions;
     // At least one for each connection.

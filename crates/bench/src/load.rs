@@ -11,6 +11,7 @@ use crate::drive::Request;
 use crate::{Options, Problem, Workload, ethereum, mainnet};
 
 /// Signed and encoded before any clock starts.
+#[derive(Default)]
 pub struct Load {
     /// Settings by protocol, where the protocol needs other than its usual ones.
     pub(crate) genesis: BTreeMap<String, String>,
@@ -39,8 +40,10 @@ impl Load {
         options.check()?;
         match options.workload {
             Workload::Transfer | Workload::Erc20 => ethereum::prepare(options),
+            Workload::Call => ethereum::calls(options),
             Workload::Mainnet => mainnet::prepare(options),
             Workload::Kv => Ok(key_values(options)),
+            Workload::KvRead => Ok(key_reads(options)),
         }
     }
 
@@ -90,14 +93,19 @@ pub(crate) fn http(method: &str, target: &str, kind: &str, body: &[u8]) -> Bytes
 
 /// A JSON-RPC call, or a batch of them, that sends these transactions.
 pub(crate) fn send_raw<'a>(raw: impl ExactSizeIterator<Item = &'a Bytes>) -> Bytes {
-    let single = raw.len() == 1;
-    let mut text = String::with_capacity(raw.len() * 400);
-    for (place, raw) in raw.enumerate() {
+    let params = raw.map(|raw| format!("\"0x{}\"", hex::encode(raw)));
+    calls("eth_sendRawTransaction", params)
+}
+
+/// One call of `method`, or a batch of them, for each of `params` (JSON without the brackets).
+pub(crate) fn calls(method: &str, params: impl ExactSizeIterator<Item = String>) -> Bytes {
+    let single = params.len() == 1;
+    let mut text = String::with_capacity(params.len() * 400);
+    for (place, params) in params.enumerate() {
         text.push(if place == 0 { '[' } else { ',' });
-        let raw = hex::encode(raw);
         let _ = write!(
             text,
-            r#"{{"jsonrpc":"2.0","id":{place},"method":"eth_sendRawTransaction","params":["0x{raw}"]}}"#
+            r#"{{"jsonrpc":"2.0","id":{place},"method":"{method}","params":[{params}]}}"#
         );
     }
     text.push(']');
@@ -116,6 +124,29 @@ pub(crate) fn data(options: &Options) -> PathBuf {
         .clone()
         .or_else(|| std::env::var_os("COCO_TESTDATA").map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("../shared/data"))
+}
+
+/// Keys that are read; each is written once before.
+const READ_KEYS: usize = 1000;
+
+/// Reads that take turns among [`READ_KEYS`] keys, after these were written.
+fn key_reads(options: &Options) -> Load {
+    let writes = Options {
+        workload: Workload::Kv,
+        transactions: READ_KEYS,
+        warm_up: 0,
+        batch: 100,
+        ..options.clone()
+    };
+    let requests = cut(0, options.transactions, options, |_, places| {
+        let key = format!("/kv/bench-{:010}", places.start % READ_KEYS);
+        http("GET", &key, "text/plain", b"")
+    });
+    Load {
+        warm_up: key_values(&writes).requests,
+        requests,
+        ..Load::default()
+    }
 }
 
 /// Distinct keys, values that do not compress.
@@ -149,11 +180,9 @@ fn key_values(options: &Options) -> Load {
     let warm_up = cut(0, options.warm_up, options, &mut body);
     let requests = cut(options.warm_up, options.transactions, options, &mut body);
     Load {
-        genesis: BTreeMap::new(),
         warm_up,
         requests,
-        hashes: Vec::new(),
-        expected: None,
+        ..Load::default()
     }
 }
 

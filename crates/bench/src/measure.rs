@@ -11,7 +11,7 @@ use crate::observe::Watch;
 use crate::processes::{self, Used};
 use crate::verdict::{self, Holdings};
 use crate::wire::Wire;
-use crate::{Load, Options, Problem, Via};
+use crate::{Load, Options, Problem, Via, Workload};
 
 /// A validating node that is there.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ pub fn measure(
     };
     watch.wait_for(last)?;
     let timeline = watch.end()?;
-    if protocol == "ethereum" {
+    if protocol == "ethereum" && !options.workload.only_reads() {
         for (place, endpoint) in endpoints.iter().enumerate() {
             let mut wire = Wire::open(&endpoint.entrance, &endpoint.address)?;
             let holdings = verdict::holdings(&mut wire, first, last)?;
@@ -188,7 +188,11 @@ impl Outcome {
         for answer in answers {
             let request = &load.requests[answer.request];
             let took = microseconds(answer.ended.saturating_duration_since(answer.began));
-            let height = verdict::written_height(answer);
+            let height = if options.workload == Workload::Kv {
+                verdict::written_height(answer)
+            } else {
+                None
+            };
             let reasons = verdict::refusals(options.workload, request, answer);
             for (place, reason) in reasons.into_iter().enumerate() {
                 let place = request.first - offset + place;
@@ -219,7 +223,7 @@ impl Outcome {
 
     /// Learns from the blocks where each transaction is.
     fn take(&mut self, load: &Load, holdings: Holdings) {
-        let first = load.hashes.len() - self.accepted.len();
+        let first = load.hashes.len().saturating_sub(self.accepted.len());
         for (place, hash) in load.hashes[first..].iter().enumerate() {
             if let Some(committed) = holdings.by_hash.get(hash)
                 && self.accepted[place]

@@ -11,6 +11,10 @@ pub enum Workload {
     Erc20,
     /// Writes of distinct keys to the key-value protocol.
     Kv,
+    /// Reads of existing keys, each from the node that is asked.
+    KvRead,
+    /// `eth_call` of a token's `balanceOf`, each at the node that is asked.
+    Call,
     /// 2,000 real transactions of Ethereum's mainnet in their order, with known results.
     Mainnet,
 }
@@ -22,14 +26,21 @@ impl Workload {
             Self::Transfer => "transfer",
             Self::Erc20 => "erc20",
             Self::Kv => "kv",
+            Self::KvRead => "kv-read",
+            Self::Call => "call",
             Self::Mainnet => "mainnet",
         }
+    }
+
+    /// Whether it changes nothing.
+    pub fn only_reads(self) -> bool {
+        matches!(self, Self::KvRead | Self::Call)
     }
 
     /// The protocol that it needs.
     pub fn protocol(self) -> &'static str {
         match self {
-            Self::Kv => "kv",
+            Self::Kv | Self::KvRead => "kv",
             _ => "ethereum",
         }
     }
@@ -116,6 +127,9 @@ impl Options {
         if self.workload == Workload::Kv && self.batch > 512 {
             return refuse("--batch must be 1 to 512 for kv: a node takes no more in one request");
         }
+        if self.workload == Workload::KvRead && self.batch > 1 {
+            return refuse("--batch must be 1 for kv-read: a request reads one key");
+        }
         if self.connections == 0 || self.in_flight == 0 {
             return refuse("--connections and --in-flight must be at least 1");
         }
@@ -130,7 +144,11 @@ impl Options {
                 "mainnet transactions build on one another: it takes --connections 1 and no --warm-up",
             );
         }
-        if matches!(self.workload, Workload::Transfer | Workload::Erc20) && self.senders == 0 {
+        if matches!(
+            self.workload,
+            Workload::Transfer | Workload::Erc20 | Workload::Call
+        ) && self.senders == 0
+        {
             return refuse("--senders must be at least 1");
         }
         Ok(())

@@ -145,18 +145,26 @@ impl Report {
         ));
         let throughput = self.throughput();
         line(format!(
-            "\n  committed and durable  {:>10.0} a second{}",
+            "\n  {:<23}{:>10.0} a second{}",
+            if options.workload.only_reads() {
+                "answered"
+            } else {
+                "committed and durable"
+            },
             throughput.median,
             between(self.runs.len(), throughput, 0)
         ));
         line("\n  latency, ms                    p50       p90       p99       max".into());
         for (name, of) in [
             (
-                "known to be committed",
+                "from sending to answer",
                 (|run| run.answered) as fn(&Run) -> Spread,
             ),
-            ("applied by every node", |run| run.everywhere),
+            ("to applied by all nodes", |run| run.everywhere),
         ] {
+            if self.runs.iter().all(|run| of(run) == Spread::default()) {
+                continue;
+            }
             let cells: String = [
                 |spread: Spread| spread.p50_us,
                 |spread: Spread| spread.p90_us,

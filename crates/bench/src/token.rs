@@ -20,6 +20,9 @@ const BALANCE: u64 = 1 << 40;
 /// `transfer(address,uint256)`
 const TRANSFER: [u8; 4] = [0xa9, 0x05, 0x9c, 0xbb];
 
+/// `balanceOf(address)`
+const BALANCE_OF: [u8; 4] = [0x70, 0xa0, 0x82, 0x31];
+
 /// ```text
 /// 00    PUSH0 CALLDATALOAD PUSH1 e0 SHR                        selector
 /// 05    DUP1 PUSH4 a9059cbb EQ PUSH1 31 JUMPI
@@ -85,6 +88,13 @@ pub(crate) fn genesis(data: &Path, holders: &[Account]) -> Result<Value, Problem
     }))
 }
 
+/// The call `balanceOf(holder)`.
+pub(crate) fn balance_of(holder: &Address) -> Bytes {
+    [BALANCE_OF.as_slice(), holder.into_word().as_slice()]
+        .concat()
+        .into()
+}
+
 /// The call `transfer(to, amount)`.
 pub(crate) fn transfer(to: &Address, amount: U256) -> Bytes {
     let mut input = Vec::with_capacity(68);
@@ -113,6 +123,7 @@ mod tests {
         }
         let event = keccak256("Transfer(address,address,uint256)");
         assert!(code.windows(32).any(|window| window == event.as_slice()));
+        assert_eq!(BALANCE_OF, keccak256("balanceOf(address)")[..4]);
         assert_eq!(TRANSFER, keccak256("transfer(address,uint256)")[..4]);
     }
 }

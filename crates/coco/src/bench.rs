@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::bench::{Endpoint, Load, Options, Problem, Report, Run, Via, Workload, measure};
@@ -71,6 +72,10 @@ enum Kind {
     Erc20,
     /// Writes of distinct keys
     Kv,
+    /// Reads of keys
+    KvRead,
+    /// Calls of a token's view
+    Call,
     /// 2,000 real transactions with known results
     Mainnet,
 }
@@ -99,7 +104,8 @@ impl From<Problem> for Failure {
 pub(crate) fn run(arguments: &Bench) -> Result<(), Failure> {
     let options = options(arguments);
     eprintln!("preparing {} transactions", options.transactions);
-    let load = Load::prepare(&options)?;
+    let load = Arc::new(Load::prepare(&options)?);
+    let options = Arc::new(options);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -134,10 +140,12 @@ fn options(arguments: &Bench) -> Options {
         Kind::Transfer => Workload::Transfer,
         Kind::Erc20 => Workload::Erc20,
         Kind::Kv => Workload::Kv,
+        Kind::KvRead => Workload::KvRead,
+        Kind::Call => Workload::Call,
         Kind::Mainnet => Workload::Mainnet,
     };
     let mainnet = workload == Workload::Mainnet;
-    let kv = workload == Workload::Kv;
+    let kv = workload.protocol() == "kv";
     let transactions = arguments
         .transactions
         .unwrap_or(if mainnet { 2_000 } else { 20_000 });
@@ -179,8 +187,8 @@ fn options(arguments: &Bench) -> Options {
 /// One run on a network that did not exist before and does not exist afterwards.
 async fn once(
     arguments: &Bench,
-    options: &Options,
-    load: &Load,
+    options: &Arc<Options>,
+    load: &Arc<Load>,
     number: usize,
 ) -> Result<Run, Failure> {
     let began = Instant::now();
@@ -220,13 +228,18 @@ async fn once(
             &trust,
             &protocols[0],
         )?;
-        let (options, load) = (options, load);
-        tokio::task::block_in_place(|| {
-            measure(options, load, &endpoints, &mut |doing| {
+        let (options, load) = (options.clone(), load.clone());
+        let measuring = tokio::task::spawn_blocking(move || {
+            measure(&options, &load, &endpoints, &mut |doing| {
                 eprintln!("run {number}: {doing}");
             })
-        })
-        .map_err(|problem| {
+        });
+        let measured = tokio::select! {
+            measured = measuring => measured,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::failed("interrupted")),
+        };
+        let measured = measured.map_err(|error| Failure::failed(error.to_string()))?;
+        measured.map_err(|problem| {
             let mut failure = Failure::from(problem);
             failure.text = format!("run {number}: {}", failure.text);
             failure
