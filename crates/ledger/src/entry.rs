@@ -74,6 +74,11 @@ impl Header {
         place
     }
 
+    /// The header of an entry's bytes, without a look at the rest; nothing of it is authenticated.
+    pub fn peek(bytes: &[u8]) -> Option<Self> {
+        Self::from_place(bytes.first_chunk::<PLACE_BYTES>()?).ok()
+    }
+
     /// Reads what [`Header::place`] wrote.
     ///
     /// # Errors

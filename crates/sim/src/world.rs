@@ -150,6 +150,8 @@ struct World {
     /// Syncs take up to this long.
     disk_ms: u64,
     calm: bool,
+    /// When a host's clock was last known to be far off.
+    lied_at: Millis,
     checker: Checker,
     report: Report,
     hasher: Option<crypto::Hasher>,
@@ -202,6 +204,7 @@ impl World {
             blocked: Blocked::new(),
             disk_ms: 4,
             calm: true,
+            lied_at: Millis::ZERO,
             checker: Checker::default(),
             report: Report {
                 seed,

@@ -94,7 +94,7 @@ impl World {
     /// Ends a node, unless another is not back yet: this version has no restart of a network that lost
     /// its quorum.
     fn crash(&mut self) {
-        if self.voters() != self.nodes.len() || !self.blocked.is_empty() {
+        if self.voters() != self.nodes.len() || !self.blocked.is_empty() || self.lied_lately() {
             return;
         }
         let count = self.nodes.len() as u64; // usize is at most 64 bits
@@ -125,15 +125,20 @@ impl World {
         // Mostly within what nodes tolerate of one another; sometimes a host lies by an hour, which the
         // others must not follow.
         let skew = match self.random.below(5) {
-            0 if self.voters() == self.nodes.len()
-                && !self.nodes.iter().any(|n| n.skew_ms.abs() > 1_000) =>
-            {
-                3_600_000
-            }
+            0 if self.voters() == self.nodes.len() && !self.lied_lately() => 3_600_000,
             _ => i64::try_from(self.random.below(1_600)).expect("a small number") - 800,
         };
         self.fault("skew", &format!("node {place} by {skew} ms"));
         self.nodes[place].skew_ms = skew;
+    }
+
+    /// A host that lies about the time is one fault, and three nodes bear one at a time: another node
+    /// may go only when the others have had time to outvote the liar and cut what it proposed.
+    fn lied_lately(&mut self) -> bool {
+        if self.nodes.iter().any(|n| n.skew_ms.abs() > 1_000) {
+            self.lied_at = self.now;
+        }
+        self.lied_at.0 + 10_000 > self.now.0
     }
 
     fn slow_disks(&mut self) {
