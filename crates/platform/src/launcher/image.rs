@@ -36,7 +36,7 @@ impl Image {
     /// Copies a file into memory, seals it and measures the copy.
     ///
     /// # Errors
-    /// [`Unloadable`] names the file and what to do.
+    /// The error names the file and what to do.
     pub fn load(path: &Path) -> Result<Self, Unloadable> {
         let unloadable = |error: io::Error| Unloadable {
             path: path.to_owned(),
