@@ -151,6 +151,7 @@ impl Node {
                 batch_units_max: u64::from(settings.batch_units_max),
                 batch_bytes_max: u64::from(settings.batch_bytes_max),
                 genesis_time: self.setup.constitution.genesis_time_ms.0,
+                verify_forwarded: self.setup.constitution.leader_verifies_signatures(),
             };
             send_worker(
                 out,

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use adapter::{Access, Action, Batch, Caller, Env, Fate, Kind, Layout, Machine, Reject, Settings};
+use adapter::{
+    Access, Action, Batch, Caller, Env, Fate, Kind, Layout, Machine, Reject, Settings, Ticket,
+};
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::Bytes;
@@ -50,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) role: Role,
     pub(crate) batch_units_max: usize,
     pub(crate) batch_bytes_max: usize,
+    /// Units that other VNs forward are admitted again: their word is not taken for a signature.
+    pub(crate) verify_forwarded: bool,
     /// Time for timers.
     pub(crate) now: Millis,
     /// The latest time that the manager named: the time of batches.
@@ -97,6 +101,7 @@ impl Core {
             role: Role::Following(Following::default()),
             batch_units_max: BATCH_UNITS_MAX,
             batch_bytes_max: BATCH_BYTES_MAX,
+            verify_forwarded: false,
             now: Millis::ZERO,
             manager_now: Millis::ZERO,
             committed_time: Millis::ZERO,
@@ -185,6 +190,24 @@ impl Core {
         Ok(id)
     }
 
+    /// What another VN's worker established, established here.
+    fn admitted_again(
+        &self,
+        given: Ticket,
+        caller: &Caller,
+        raw: &Bytes,
+    ) -> Result<Ticket, Reject> {
+        let own = self.machine.admit(&self.store, caller, raw)?;
+        if (own.id, &own.established) == (given.id, &given.established) {
+            Ok(own)
+        } else {
+            Err(Reject::new(
+                Kind::Unauthorized,
+                "the node that forwarded this unit states another sender than its signature",
+            ))
+        }
+    }
+
     /// Units that another VN forwarded to this leader.
     pub(crate) fn inject(&mut self, inject: boundary::Inject) {
         // Not the leader (any more): that VN forwards again when it learns of the new one.
@@ -211,15 +234,16 @@ impl Core {
             }
             // A copy, so that a small unit does not keep the whole message in memory.
             let raw = Bytes::copy_from_slice(&unit.raw);
+            let ticket = match self.verify_forwarded {
+                true => self.admitted_again(ticket, &caller, &raw),
+                false => Ok(ticket),
+            };
             let committed = |id: &UnitId| self.committed_ids.get(id).is_some();
-            let inserted = self.pool.insert(
-                self.now,
-                ticket,
-                raw,
-                caller,
-                Origin::Node(inject.origin),
-                committed,
-            );
+            let origin = Origin::Node(inject.origin);
+            let inserted = ticket.and_then(|ticket| {
+                self.pool
+                    .insert(self.now, ticket, raw, caller, origin, committed)
+            });
             if let Err(reject) = inserted {
                 self.refusals
                     .entry(inject.origin)

@@ -63,6 +63,7 @@ impl Solo {
             protocol,
             settings: settings.into(),
             genesis_time: START.0,
+            verify_forwarded: false,
             worker_key: Bytes::from_static(&[7; 32]),
             ..Default::default()
         };

@@ -39,9 +39,6 @@ pub struct Worker {
     clock: Millis,
 }
 
-/// Longest time that passes at once for timers; the manager tells the time far more often.
-const LEAP_MS_MAX: u64 = 60_000;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     ExpectHello,
@@ -143,11 +140,11 @@ impl Worker {
         }
     }
 
-    /// The clock behind `now` is a host's and may leap or go back; timers follow it in small steps only.
+    /// The clock behind `now` is a host's and may go back; timers go on from there.
     fn pass(&mut self, now: Millis) {
         self.core.now = match self.clock {
             Millis::ZERO => now,
-            before => self.core.now.plus(now.since(before).min(LEAP_MS_MAX)),
+            before => self.core.now.plus(now.since(before)),
         };
         self.clock = now;
     }
@@ -218,6 +215,7 @@ impl Worker {
             };
             self.core.batch_units_max = limit(hello.batch_units_max, BATCH_UNITS_MAX);
             self.core.batch_bytes_max = limit(hello.batch_bytes_max, BATCH_BYTES_MAX);
+            self.core.verify_forwarded = hello.verify_forwarded;
             match self
                 .core
                 .genesis(hello.settings, Millis(hello.genesis_time))

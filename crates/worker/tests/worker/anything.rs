@@ -103,6 +103,7 @@ impl World {
             let hello = boundary::Hello {
                 protocol: "notes".into(),
                 genesis_time: 1000,
+                verify_forwarded: false,
                 ..Default::default()
             };
             world.tell(at, In::Hello(hello));

@@ -375,3 +375,15 @@ fn draining_takes_nothing_new() {
         "#]],
     );
 }
+
+#[test]
+fn a_forged_sender_is_refused_where_the_constitution_says_so() {
+    let mut script = Script::verifying();
+    let transcript = script.run("lead 1 0\nforge 3 a put x 1\ninject 3 b put x 2");
+    assert!(transcript.contains("refused to 3: a"), "{transcript}");
+    assert_eq!(
+        transcript.matches("propose").count(),
+        1,
+        "only the honest unit is executed\n{transcript}"
+    );
+}

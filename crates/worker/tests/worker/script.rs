@@ -33,7 +33,16 @@ impl Script {
         Self::with_limits(PoolLimits::default())
     }
 
+    /// A worker that admits forwarded units again.
+    pub fn verifying() -> Self {
+        Self::of(PoolLimits::default(), true)
+    }
+
     pub fn with_limits(limits: PoolLimits) -> Self {
+        Self::of(limits, false)
+    }
+
+    fn of(limits: PoolLimits, verify_forwarded: bool) -> Self {
         let worker = Worker::with_limits(protocol::machine(), Box::<NotesFront>::default(), limits);
         let mut script = Self {
             worker,
@@ -46,6 +55,7 @@ impl Script {
         let hello = boundary::Hello {
             protocol: "notes".into(),
             genesis_time: 1000,
+            verify_forwarded,
             ..Default::default()
         };
         script.handle(In::Hello(hello));
@@ -122,6 +132,18 @@ impl Script {
                 In::Inject(Inject {
                     origin: number(1),
                     units: vec![forwarded(raw)],
+                })
+            }
+            // A unit whose sender the other VN's worker made up.
+            "forge" => {
+                let raw = line.splitn(3, ' ').nth(2).expect("a unit");
+                let established = Bytes::from_static(b"made up");
+                In::Inject(Inject {
+                    origin: number(1),
+                    units: vec![ForwardedUnit {
+                        established,
+                        ..forwarded(raw)
+                    }],
                 })
             }
             "refused" => {
