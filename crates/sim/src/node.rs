@@ -21,12 +21,28 @@ pub struct Disk {
     pub synced: usize,
 }
 
+/// What is wrong with a VN that wants to join; none of it may get anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fraud {
+    /// Runs an image that nobody endorsed.
+    Image,
+    /// Presents evidence that was made for something else.
+    ReplayedEvidence,
+    /// Presents evidence that is two minutes old.
+    StaleEvidence,
+    /// Its tuple is signed by another member than its owner.
+    ForeignTuple,
+    /// Its platform's key is certified by nobody that the TEE manifest names.
+    ForeignPlatform,
+}
+
 /// The enclaves of a VN while it runs.
 pub struct Process {
     pub manager: Manager,
     workers: BTreeMap<u64, Worker>,
     next_worker: u64,
     entropy: [u8; 32],
+    pub fraud: Option<Fraud>,
 }
 
 /// A VN at its place in the constitution, running or not.
@@ -38,6 +54,7 @@ pub struct Node {
     pub disk: Disk,
     /// What this host adds to the true time.
     pub skew_ms: i64,
+    pub fraud: Option<Fraud>,
     pub next_connection: u64,
     /// Host-side connections: number → the wire and whether this end is the dialler.
     pub wires: BTreeMap<u64, (u64, bool)>,
@@ -51,6 +68,7 @@ impl Node {
             incarnation: 0,
             disk: Disk::default(),
             skew_ms: 0,
+            fraud: None,
             next_connection: 2,
             wires: BTreeMap::new(),
         }
@@ -79,6 +97,7 @@ impl Node {
             workers: BTreeMap::new(),
             next_worker: 1,
             entropy,
+            fraud: self.fraud,
         });
         let owner = &consortium.members[self.place];
         let der = owner.certificate.der();
@@ -246,13 +265,10 @@ impl Process {
         use manager_to_platform::Message as M;
         let answer = match message {
             M::Evidence(request) => {
-                let statement = Statement {
+                let report_data = request.report_data.as_ref().try_into();
+                let honest = Statement {
                     measurement: MANAGER,
-                    report_data: request
-                        .report_data
-                        .as_ref()
-                        .try_into()
-                        .expect("the manager asks with 64 bytes"),
+                    report_data: report_data.expect("the manager asks with 64 bytes"),
                     launch_data: Vec::new(),
                     instance: self.entropy[..16].try_into().expect("half of 32 bytes"),
                     svn: 1,
@@ -260,11 +276,34 @@ impl Process {
                     missing: Vec::new(),
                     shared_user: false,
                 };
-                let evidence = tee::software::sign(
-                    &consortium.platform,
-                    &consortium.platform_chain,
-                    &statement,
-                );
+                let statement = match self.fraud {
+                    Some(Fraud::Image) => Statement {
+                        measurement: [9; 48],
+                        ..honest
+                    },
+                    Some(Fraud::ReplayedEvidence) => Statement {
+                        report_data: [7; 64],
+                        ..honest
+                    },
+                    Some(Fraud::StaleEvidence) => Statement {
+                        time: Millis(clock.0 - 120_000),
+                        ..honest
+                    },
+                    _ => honest,
+                };
+                let stranger = &consortium.user;
+                let evidence = match self.fraud {
+                    Some(Fraud::ForeignPlatform) => tee::software::sign(
+                        &stranger.key,
+                        std::slice::from_ref(&stranger.certificate),
+                        &statement,
+                    ),
+                    _ => tee::software::sign(
+                        &consortium.platform,
+                        &consortium.platform_chain,
+                        &statement,
+                    ),
+                };
                 platform_to_manager::Message::Evidence(Evidence {
                     request: request.request,
                     evidence: evidence.into(),

@@ -538,7 +538,11 @@ impl World {
                     );
                 }
                 M::SignTuple(sign) => {
-                    let key = &self.consortium.members[place].key;
+                    let signer = match self.nodes[place].fraud {
+                        Some(crate::node::Fraud::ForeignTuple) => 0,
+                        _ => place,
+                    };
+                    let key = &self.consortium.members[signer].key;
                     let tuple =
                         crypto::sign1(key, crypto::Context::NodeTuple, &sign.payload).into();
                     let signed = boundary::TupleSigned {
@@ -581,6 +585,9 @@ mod faults;
 mod wires;
 
 use wires::READER;
+
+#[cfg(test)]
+mod frauds;
 
 /// Digests differ from run to run, since signatures do; what they name is the same.
 fn unnamed(text: &str) -> String {
