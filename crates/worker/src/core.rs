@@ -35,8 +35,10 @@ const REJECTIONS_MAX: usize = 1 << 16;
 /// Without a leader for this long, clients hear that the outcome is unknown.
 const LEADERLESS_MS: u64 = 5_000;
 
-/// A forwarded unit that came to nothing by then is forwarded again. It does no harm: ids are unique.
-const FORWARD_AGAIN_MS: u64 = 5_000;
+/// A unit that waits for longer is forwarded again, as often. It does no harm: ids are unique. A leader
+/// that was just elected cannot take units yet and drops them, so this bounds what a client feels of a
+/// change of leaders; a unit that is not lost commits in a tenth of it.
+const FORWARD_AGAIN_MS: u64 = 1_000;
 
 /// How often units are looked at that may have waited too long.
 const EXPIRY_MS: u64 = 10_000;
@@ -81,6 +83,8 @@ pub(crate) struct Following {
     since: Millis,
     told_unknown: bool,
     unforwarded: Vec<UnitId>,
+    /// When everything that waited was forwarded. Units that come later do not move it, so that a lost
+    /// one is not forgotten while others go on.
     forwarded_at: Millis,
 }
 
@@ -471,10 +475,13 @@ impl Core {
             if self.pool.len() == 0 {
                 following.forwarded_at = self.now;
             } else if self.now.since(following.forwarded_at) >= FORWARD_AGAIN_MS {
-                following.unforwarded = self.pool.local().map(|w| w.unit.id).collect();
+                let old = self.pool.local_for(self.now, FORWARD_AGAIN_MS);
+                following
+                    .unforwarded
+                    .extend(old.map(|waiting| waiting.unit.id));
+                following.forwarded_at = self.now;
             }
             if !following.unforwarded.is_empty() {
-                following.forwarded_at = self.now;
                 forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
             }
         }

@@ -477,6 +477,12 @@ impl Pool {
             .filter(|waiting| waiting.stream.is_some())
     }
 
+    /// Those of [`Pool::local`] that have waited for at least so long.
+    pub(crate) fn local_for(&self, now: Millis, wait_ms: u64) -> impl Iterator<Item = &Waiting> {
+        self.local()
+            .take_while(move |waiting| now.since(waiting.arrived) >= wait_ms)
+    }
+
     /// Takes out what has waited too long and is not in flight.
     pub(crate) fn expire(&mut self, now: Millis) -> Vec<Waiting> {
         let mut expired = Vec::new();

@@ -59,7 +59,7 @@ fn a_unit_is_forwarded_and_answered_when_it_is_applied() {
 #[test]
 fn what_is_not_resolved_is_forwarded_to_each_new_leader_and_again_after_a_while() {
     check(
-        "open 2 ada \n post 2 a add n \n follow 1 leader \n post 2 b add n \n follow 2 unknown \n follow 2 leader \n time 5000 \n time 6000",
+        "open 2 ada \n post 2 a add n \n follow 1 leader \n post 2 b add n \n follow 2 unknown \n follow 2 leader \n time 1900 \n time 2000",
         expect![[r#"
             > open 2 ada
             > post 2 a add n
@@ -70,8 +70,29 @@ fn what_is_not_resolved_is_forwarded_to_each_new_leader_and_again_after_a_while(
             > follow 2 unknown
             > follow 2 leader
             forward a b
-            > time 5000
-            > time 6000
+            > time 1900
+            > time 2000
+            forward a b
+        "#]],
+    );
+}
+
+#[test]
+fn a_unit_that_a_new_leader_lost_is_forwarded_again_while_others_go_on() {
+    check(
+        "open 2 ada \n follow 1 leader \n post 2 a add n \n time 1900 \n post 2 b add n \n time 2000 \n time 2900 \n time 3000",
+        expect![[r#"
+            > open 2 ada
+            > follow 1 leader
+            > post 2 a add n
+            forward a
+            > time 1900
+            > post 2 b add n
+            forward b
+            > time 2000
+            forward a
+            > time 2900
+            > time 3000
             forward a b
         "#]],
     );
