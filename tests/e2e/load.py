@@ -121,7 +121,7 @@ def longest_pause(acknowledged, after, seconds):
     for client in clients:
         own = [e[0] for e in acknowledged if e[1] == client and e[0] >= after - 0.5]
         waits[client] = max((b - a for a, b in itertools.pairwise(own)), default=float("inf"))
-    return pause, max(waits.values())
+    return pause, max((wait, client) for client, wait in waits.items())
 
 
 def missing(acknowledged, key_value, ethereum):

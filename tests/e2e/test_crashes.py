@@ -62,13 +62,13 @@ def test_a_killed_node_takes_nothing_along(victim, capsys):
         time.sleep(3)  # load goes on while the network heals
         acknowledged = load.stop()
 
-        pause, waited = longest_pause(acknowledged, when, 10)
+        pause, (waited, who) = longest_pause(acknowledged, when, 10)
         before = sum(1 for entry in acknowledged if entry[0] < when)
         with capsys.disabled():
             print(
                 f"\n  killed the {victim}: {before} acknowledged before, "
                 f"{len(acknowledged) - before} after; longest pause of the service {pause:.3f} s, "
-                f"of one client {waited:.3f} s"
+                f"of one client ({who}) {waited:.3f} s"
             )
         ledgers_are_identical(network, survivors)
         for node in survivors:
