@@ -15,6 +15,8 @@ const PATIENCE_MS: u64 = 1_500;
 
 pub struct Client {
     pub id: u64,
+    /// Which of its scheduled turns counts.
+    pub turn: u64,
     connector: Connector,
     /// Of the present connection: the wire, and the protocol on it.
     pub wire: Option<u64>,
@@ -39,6 +41,7 @@ impl Client {
             .expect("the user's own certificate");
         Self {
             id,
+            turn: 0,
             connector: Connector::new(&identity, Trust::Any, &[b"coco-kv/1"]),
             wire: None,
             session: None,

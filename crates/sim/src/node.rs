@@ -22,6 +22,7 @@ pub struct Disk {
 }
 
 /// What is wrong with a VN that wants to join; none of it may get anywhere.
+#[cfg_attr(not(test), allow(dead_code))] // only tests send frauds
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fraud {
     /// Runs an image that nobody endorsed.
@@ -55,6 +56,8 @@ pub struct Node {
     /// What this host adds to the true time.
     pub skew_ms: i64,
     pub fraud: Option<Fraud>,
+    /// When its workers were killed lately.
+    pub worker_kills: Vec<Millis>,
     pub next_connection: u64,
     /// Host-side connections: number → the wire and whether this end is the dialler.
     pub wires: BTreeMap<u64, (u64, bool)>,
@@ -69,6 +72,7 @@ impl Node {
             disk: Disk::default(),
             skew_ms: 0,
             fraud: None,
+            worker_kills: Vec::new(),
             next_connection: 2,
             wires: BTreeMap::new(),
         }

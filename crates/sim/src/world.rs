@@ -101,6 +101,7 @@ enum Event {
     },
     Client {
         id: u64,
+        turn: u64,
     },
     Restart {
         place: usize,
@@ -224,7 +225,7 @@ impl World {
             world.voters() == world.nodes.len()
         })?;
         for id in 0..self.options.clients {
-            self.schedule(1 + id, Event::Client { id });
+            self.turn(1 + id, id);
         }
         self.calm = false;
         self.schedule(50, Event::Fault);
@@ -274,7 +275,7 @@ impl World {
                 id,
                 Client::reader(id, &self.consortium.user, expected.clone()),
             );
-            self.schedule(1, Event::Client { id });
+            self.turn(1, id);
         }
         self.until(LIVENESS_MS * 10, "everything is read back", |world| {
             world.clients.values().all(Client::has_read_all)
@@ -386,6 +387,15 @@ impl World {
             .insert((self.now.plus(in_ms), self.sequence), event);
     }
 
+    /// The client's next turn; one that was set before does not come any more.
+    fn turn(&mut self, in_ms: u64, id: u64) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.turn += 1;
+            let turn = client.turn;
+            self.schedule(in_ms, Event::Client { id, turn });
+        }
+    }
+
     fn start(&mut self, place: usize, create: bool) {
         let entropy = self.random.bytes();
         #[cfg_attr(not(feature = "mutations"), allow(unused_mut))]
@@ -439,7 +449,11 @@ impl World {
                     );
                 }
             }
-            Event::Client { id } => self.client_turn(id),
+            Event::Client { id, turn } => {
+                if self.clients.get(&id).is_some_and(|c| c.turn == turn) {
+                    self.client_turn(id);
+                }
+            }
             Event::Restart { place } => {
                 self.report.restarts += 1;
                 self.start(place, false);

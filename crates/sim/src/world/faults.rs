@@ -114,6 +114,13 @@ impl World {
         if self.nodes[place].worker().is_none() {
             return;
         }
+        // A worker that dies more than five times a minute stays down, as it should.
+        let kills = &mut self.nodes[place].worker_kills;
+        kills.retain(|at| at.0 + 61_000 > self.now.0);
+        if kills.len() >= 4 {
+            return;
+        }
+        kills.push(self.now);
         self.fault("worker killed", &format!("on node {place}"));
         let said = self.nodes[place].kill_worker(self.now, &self.consortium);
         self.host(place, said);

@@ -191,7 +191,7 @@ impl World {
             Party::Client { id } => {
                 if let Some(client) = self.clients.get_mut(&id).filter(|c| c.wire == Some(wire)) {
                     client.disconnect();
-                    self.schedule(20, Event::Client { id });
+                    self.turn(20, id);
                 }
             }
         }
@@ -247,7 +247,7 @@ impl World {
             client.disconnect();
             self.end_wire(wire, false);
         }
-        self.schedule(20, Event::Client { id });
+        self.turn(20, id);
     }
 
     /// A client without a connection makes one; one with a silent node gives it up.
@@ -268,7 +268,7 @@ impl World {
                     if !bytes.is_empty() {
                         self.transmit(wire, false, bytes);
                     }
-                    self.schedule(100, Event::Client { id });
+                    self.turn(100, id);
                 }
                 Err(()) => self.client_leaves(id),
             }
@@ -285,6 +285,6 @@ impl World {
             let hello = client.connect(now, wire);
             self.transmit(wire, false, hello);
         }
-        self.schedule(100, Event::Client { id });
+        self.turn(100, id);
     }
 }
