@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use boundary::{Inject, Message};
 use bytes::Bytes;
 use types::{Height, Index, Millis, Term};
 
@@ -10,6 +11,10 @@ use types::{Height, Index, Millis, Term};
 pub const RESTARTS_MAX: u32 = 5;
 pub const RESTART_WINDOW_MS: u64 = 60_000;
 const RESTART_BACKOFF_MS: u64 = 200;
+
+/// Units held for a term that opens: what clients send within a few round trips.
+const HELD_BYTES_MAX: usize = 8 << 20;
+const HELD_MAX: usize = 256;
 
 /// One blockchain protocol of the network.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct Protocol {
     pub in_flight: VecDeque<Flying>,
     /// The term in which the worker was told to lead.
     pub leading: Option<Term>,
+    /// Units that came between election and the opening of the term.
+    pub held: Vec<Inject>,
     restarts: u32,
     restarts_since: Millis,
 }
@@ -70,6 +77,7 @@ impl Protocol {
             worker: Worker::Absent { at: Millis::ZERO },
             in_flight: VecDeque::new(),
             leading: None,
+            held: Vec::new(),
             restarts: 0,
             restarts_since: Millis::ZERO,
         }
@@ -113,6 +121,14 @@ impl Protocol {
         match self.worker {
             Worker::Live { worker } => Some(worker),
             _ => None,
+        }
+    }
+
+    /// Keeps units until the worker leads; what is beyond the limit is forwarded again later.
+    pub fn hold(&mut self, inject: Inject) {
+        let bytes: usize = self.held.iter().map(Message::encoded_len).sum();
+        if bytes + inject.encoded_len() <= HELD_BYTES_MAX && self.held.len() < HELD_MAX {
+            self.held.push(inject);
         }
     }
 

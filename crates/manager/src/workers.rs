@@ -416,6 +416,14 @@ impl Node {
                 worker,
                 manager_to_worker::Message::Lead(lead),
             );
+            for inject in protocol.held.drain(..) {
+                send_worker(
+                    out,
+                    self.clock,
+                    worker,
+                    manager_to_worker::Message::Inject(inject),
+                );
+            }
         }
     }
 
@@ -425,6 +433,9 @@ impl Node {
         for protocol in &mut self.protocols {
             protocol.leading = None;
             protocol.in_flight.clear();
+            if self.order.leading.is_none() {
+                protocol.held.clear();
+            }
             if let Some(worker) = protocol.live() {
                 let follow = boundary::Follow {
                     term: term.0,
@@ -516,7 +527,8 @@ impl Node {
     }
 
     fn inject(&mut self, place: usize, inject: Inject, out: &mut Vec<Output>) {
-        let protocol = &self.protocols[place];
+        let elected = self.order.leading.is_some();
+        let protocol = &mut self.protocols[place];
         if let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) {
             send_worker(
                 out,
@@ -524,6 +536,9 @@ impl Node {
                 worker,
                 manager_to_worker::Message::Inject(inject),
             );
+        } else if elected {
+            // The others know their leader before its term is open; they would wait to forward again.
+            protocol.hold(inject);
         }
     }
 

@@ -39,6 +39,13 @@ impl World {
         };
         let wire = self.connect(dialler, to, Surface::Node, "");
         self.nodes[place].wires.insert(connection, (wire, true));
+        let opened = Opened {
+            connection,
+            surface: Surface::Node.into(),
+            protocol: String::new(),
+            remote: address.into(),
+        };
+        self.tell(place, host_to_manager::Message::Opened(opened));
     }
 
     /// Makes a wire to a running node and tells it.
