@@ -6,9 +6,6 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-/// Packages whose binaries a validating node consists of, and the command itself.
-const PACKAGES: &[&str] = &["images", "platform", "host", "coco"];
-
 const USAGE: &str = "\
 usage: cargo run -p xtask -- TASK
   images              builds the release binaries: coco, coco-host, coco-launcher, coco-manager, coco-worker-*
@@ -40,10 +37,9 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--bins"]);
-    for package in PACKAGES {
-        command.args(["--package", package]);
-    }
+    // The whole workspace, so that images are the same as after `cargo build --release --workspace`:
+    // which features their dependencies have depends on what is built together.
+    command.args(["build", "--release", "--workspace", "--bins"]);
     let status = command
         .status()
         .map_err(|error| format!("start cargo: {error}"))?;
