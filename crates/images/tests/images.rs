@@ -75,9 +75,11 @@ impl Image {
                 return message;
             }
             let mut part = vec![0; 1 << 16];
-            match self.sockets[0].read(&mut part).expect("something comes") {
-                0 => panic!("ended: {}", self.words()),
-                bytes => self.decoder.buffer().extend_from_slice(&part[..bytes]),
+            match self.sockets[0].read(&mut part) {
+                Ok(0) => panic!("ended: {}", self.words()),
+                Ok(bytes) => self.decoder.buffer().extend_from_slice(&part[..bytes]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("nothing came: {error}"),
             }
         }
     }

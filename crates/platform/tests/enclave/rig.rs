@@ -108,6 +108,7 @@ impl Rig {
                 Ok(0) => return None,
                 Ok(bytes) => self.decoder.buffer().extend_from_slice(&part[..bytes]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing came: {error}"),
             }
         }
