@@ -28,6 +28,9 @@ use crate::wire::{Credentials, Hello, Join, Joined, Known, PeerMessage, Welcome}
 
 const RETRY_MS: u64 = 500;
 const ATTEMPT_MS: u64 = 10_000;
+
+/// Several election timeouts: a network that has a leader is heard by then.
+const LEADERLESS_MS: u64 = 2_000;
 const YEAR_MS: u64 = 365 * 86_400_000;
 const DAY_MS: u64 = 86_400_000;
 
@@ -101,7 +104,8 @@ impl Node {
             );
             self.ask_evidence(EvidenceFor::Genesis, data, out);
         } else {
-            self.phase = Phase::Joining(Joining::default());
+            self.phase = Phase::Joining;
+            self.joining = Some(Joining::default());
             self.join_tick(out);
         }
     }
@@ -223,7 +227,8 @@ impl Node {
     /// A joiner tries the next peer when nothing is under way.
     pub fn join_tick(&mut self, out: &mut Vec<Output>) {
         let now = self.now;
-        let Phase::Joining(joining) = &mut self.phase else {
+        self.ask_again(out);
+        let Some(joining) = &mut self.joining else {
             return;
         };
         if let Some(attempt) = &joining.attempt {
@@ -240,13 +245,10 @@ impl Node {
         }
         let address = joining.redirect.take().unwrap_or_else(|| {
             let peers = &self.setup.peers;
-            joining.next_peer = (joining.next_peer + 1) % peers.len();
-            peers[joining.next_peer].clone()
+            joining.next_peer = (joining.next_peer + 1) % peers.len().max(1);
+            peers.get(joining.next_peer).cloned().unwrap_or_default()
         });
         let connection = self.sessions.dial(&address, Who::ExpectNetwork, out);
-        let Phase::Joining(joining) = &mut self.phase else {
-            unreachable!("looked at above")
-        };
         joining.attempt = Some(Attempt {
             connection,
             nonce: self.entropy.bytes(),
@@ -254,12 +256,33 @@ impl Node {
         });
     }
 
+    /// A member that hears no leader for long asks any node who the others are: a leader that was
+    /// admitted later is a stranger to it, and it would refuse the very messages that say so.
+    fn ask_again(&mut self, out: &mut Vec<Output>) {
+        if !matches!(self.phase, Phase::Admitted) || self.setup.peers.is_empty() {
+            return;
+        }
+        if self.leader().is_some() {
+            self.leader_heard = self.now;
+            if let Some(Joining {
+                attempt: Some(attempt),
+                ..
+            }) = self.joining.take()
+            {
+                self.sessions.close(attempt.connection, out);
+            }
+        } else if self.joining.is_none() && self.now.since(self.leader_heard) >= LEADERLESS_MS {
+            self.leader_heard = self.now;
+            self.joining = Some(Joining::default());
+        }
+    }
+
     /// The connection to a node of the network stands.
     pub fn greet(&mut self, connection: u64) {
-        let Phase::Joining(Joining {
+        let Some(Joining {
             attempt: Some(attempt),
             ..
-        }) = &self.phase
+        }) = &self.joining
         else {
             return;
         };
@@ -275,7 +298,7 @@ impl Node {
     /// A joiner's connection ended.
     pub fn sponsor_lost(&mut self, connection: u64) {
         let now = self.now;
-        if let Phase::Joining(joining) = &mut self.phase
+        if let Some(joining) = &mut self.joining
             && joining
                 .attempt
                 .as_ref()
@@ -294,7 +317,7 @@ impl Node {
         out: &mut Vec<Output>,
     ) {
         let now = self.now;
-        let Phase::Joining(joining) = &mut self.phase else {
+        let Some(joining) = &mut self.joining else {
             return;
         };
         let Some(attempt) = joining
@@ -338,7 +361,7 @@ impl Node {
                 self.join_tick(out);
             }
             PeerMessage::Refused { reason, retry } => {
-                if !retry {
+                if !retry && matches!(self.phase, Phase::Joining) {
                     return self.end(
                         out,
                         EXIT_REFUSED,
@@ -362,7 +385,7 @@ impl Node {
     fn abandon(&mut self, connection: u64, reason: &str, out: &mut Vec<Output>) {
         let now = self.now;
         self.sessions.close(connection, out);
-        if let Phase::Joining(joining) = &mut self.phase {
+        if let Some(joining) = &mut self.joining {
             joining.failed(now, reason);
         }
     }
@@ -398,9 +421,19 @@ impl Node {
         for known in &joined.nodes {
             self.known.insert(known.key, known.clone());
         }
+        self.joining = None;
+        self.leader_heard = self.now;
+        self.sessions.close(connection, out);
+        if self.engine.is_some() {
+            return log(
+                out,
+                4,
+                "join",
+                "heard again who the nodes of the network are",
+            );
+        }
         self.become_node(joined.node, Configuration::default());
         self.phase = Phase::Admitted;
-        self.sessions.close(connection, out);
         log(out, 3, "join", &format!("admitted as node {}", joined.node));
         self.report(out);
     }

@@ -52,7 +52,7 @@ pub enum Phase {
     /// The first VN: evidence for the genesis entry.
     ExpectEvidence,
     /// Asks to be admitted.
-    Joining(Joining),
+    Joining,
     /// Admitted: reads the ledger, serves as soon as it has a certificate.
     Admitted,
     /// Told to stop; hands leadership over until then.
@@ -105,6 +105,9 @@ pub struct Node {
     /// The tuple that the owner signed for this incarnation.
     pub tuple: Vec<u8>,
     pub id: NodeId,
+    /// Asking the network for admission, or again who its nodes are.
+    pub joining: Option<Joining>,
+    pub leader_heard: Millis,
     pub sessions: Sessions,
     pub links: BTreeMap<NodeId, Link>,
     /// Who may speak to this node although its own ledger does not say so yet.
@@ -181,6 +184,8 @@ impl Node {
             phase: Phase::ExpectTuple,
             tuple: Vec::new(),
             id: NodeId(0),
+            joining: None,
+            leader_heard: clock,
             links: BTreeMap::new(),
             known: BTreeMap::new(),
             engine: None,
@@ -424,7 +429,7 @@ impl Node {
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
             Phase::ExpectTuple | Phase::ExpectEvidence => "starting",
-            Phase::Joining(_) => "joining",
+            Phase::Joining => "joining",
             Phase::Admitted if self.order.leading.as_ref().is_some_and(|l| l.opened) => "leading",
             Phase::Admitted => "following",
             Phase::Stopping { .. } | Phase::Ended => "stopping",
@@ -497,12 +502,24 @@ impl Setup {
             owner: start.owner.clone(),
             address: start.address.clone(),
             network: constitution.network_id(),
+            peers: peers_of(start, &constitution),
             constitution,
             create: start.create,
-            peers: start.peers.clone(),
             owner_chain,
         })
     }
+}
+
+/// Where this node may ask: the configured peers, else every other place of the constitution.
+fn peers_of(start: &boundary::Start, constitution: &Constitution) -> Vec<String> {
+    if !start.peers.is_empty() {
+        return start.peers.clone();
+    }
+    let others = constitution
+        .nodes
+        .iter()
+        .filter(|slot| slot.address != start.address);
+    others.map(|slot| slot.address.clone()).collect()
 }
 
 /// The protocols' settings in the order of the constitution, each held against its digest.
