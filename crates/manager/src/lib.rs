@@ -159,5 +159,6 @@ pub struct Position {
     pub committed: Index,
     /// Digest of the last committed entry.
     pub digest: Digest,
+    /// Who counts in a quorum, in either half, by the last committed configuration.
     pub voters: Vec<NodeId>,
 }

@@ -420,9 +420,7 @@ impl Node {
                 .order
                 .digest(self.order.committed)
                 .expect("of a committed entry"),
-            voters: engine
-                .map(|e| e.configuration().voters.iter().copied().collect())
-                .unwrap_or_default(),
+            voters: self.state.voters().map(|node| node.id).collect(),
         }
     }
 
