@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import signal
+import random
 import socket
 import subprocess
 import tempfile
@@ -24,11 +25,10 @@ def free_port(count=1):
     """The first of some ports in a row that nobody uses now."""
     while True:
         with contextlib.ExitStack() as held:
-            first = held.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+            # Below the range from which the system gives ports to connections that go out.
+            port = random.randrange(20000, 32000)
             try:
-                for number in range(port + 1, port + count):
+                for number in range(port, port + count):
                     held.enter_context(socket.socket()).bind(("127.0.0.1", number))
             except (OSError, OverflowError):
                 continue

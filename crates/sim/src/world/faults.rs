@@ -137,6 +137,7 @@ impl World {
         };
         self.fault("skew", &format!("node {place} by {skew} ms"));
         self.nodes[place].skew_ms = skew;
+        self.lied_lately();
     }
 
     /// A host that lies about the time is one fault, and three nodes bear one at a time: another node
