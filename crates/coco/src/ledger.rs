@@ -300,6 +300,8 @@ fn kind(kind: Kind) -> String {
         Kind::Administrative => "administrative".into(),
         Kind::Application { protocol, height } => format!("protocol {protocol}, batch {height}"),
         Kind::Signature => "signature".into(),
+        Kind::Snapshot => "snapshot".into(),
+        Kind::SnapshotDigest => "snapshot digest".into(),
     }
 }
 

@@ -357,7 +357,12 @@ impl Node {
                     reason: exit.reason,
                 });
             }
-            None => {}
+            Some(
+                FromManager::StoreSnapshot(_)
+                | FromManager::ReadSnapshot(_)
+                | FromManager::RemoveSnapshot(_),
+            )
+            | None => {}
         }
     }
 
@@ -684,6 +689,9 @@ fn start_message(config: &Config) -> Result<Start, String> {
         ledger_last: 0,
         protocols,
         tick_ms: config.tick_ms,
+        tail_first: 0,
+        tail_last: 0,
+        snapshots: Vec::new(),
     })
 }
 

@@ -20,6 +20,7 @@ fn entry(index: u64) -> Bytes {
 
 fn append(sequence: u64, first: u64, count: u64) -> Say {
     Say::Append(Append {
+        detached: false,
         first,
         entries: (first..first + count).map(entry).collect(),
         sequence,
@@ -211,6 +212,7 @@ fn a_full_disk_ends_the_node_with_its_reason_and_acknowledges_nothing() {
     rig.persisted(1);
     let entries = vec![vec![7; 2 << 20].into()];
     rig.say(Say::Append(Append {
+        detached: false,
         first: 3,
         entries,
         sequence: 2,

@@ -304,7 +304,11 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
                 }
             }
         }
-        if matches!(header.kind, Kind::TermOpened | Kind::Signature) && !entry.leaves.is_empty() {
+        if !matches!(
+            header.kind,
+            Kind::Genesis | Kind::Administrative | Kind::Application { .. }
+        ) && !entry.leaves.is_empty()
+        {
             self.problem(
                 &place,
                 Fault::Header("an entry of this kind has no transactions"),

@@ -29,6 +29,10 @@ pub enum Kind {
     Application { protocol: u16, height: Height },
     /// A signature over the Merkle root of all transactions before.
     Signature,
+    /// Every node takes a snapshot of the state after this entry, and a chunk file ends here.
+    Snapshot,
+    /// The digest of a snapshot, which every node compares with its own.
+    SnapshotDigest,
 }
 
 /// What is known of an entry without any key. All of it is authenticated by the seal.
@@ -57,6 +61,8 @@ impl Header {
             Kind::Administrative => (2, 0, Height::ZERO),
             Kind::Application { protocol, height } => (3, protocol, height),
             Kind::Signature => (4, 0, Height::ZERO),
+            Kind::Snapshot => (5, 0, Height::ZERO),
+            Kind::SnapshotDigest => (6, 0, Height::ZERO),
         };
         let mut place = [0; PLACE_BYTES];
         let mut out = &mut place[..];
@@ -102,6 +108,8 @@ impl Header {
             2 => Kind::Administrative,
             3 => Kind::Application { protocol, height },
             4 => Kind::Signature,
+            5 => Kind::Snapshot,
+            6 => Kind::SnapshotDigest,
             _ => return Err(Refused::Shape("unknown kind of entry")),
         };
         let application = matches!(kind, Kind::Application { .. });

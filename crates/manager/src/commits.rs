@@ -58,6 +58,7 @@ impl Node {
                 first,
                 entries,
                 sequence,
+                detached: false,
             }),
         );
     }
@@ -199,7 +200,7 @@ impl Node {
                 let command = command.expect("kept since it was proposed");
                 self.govern(&header, &command, out);
             }
-            Kind::TermOpened => {}
+            Kind::TermOpened | Kind::Snapshot | Kind::SnapshotDigest => {}
         }
     }
 
@@ -252,7 +253,7 @@ impl Node {
                     .map_err(|e| e.to_string())?;
                 self.govern(&header, &command, out);
             }
-            Kind::TermOpened | Kind::Signature => {}
+            Kind::TermOpened | Kind::Signature | Kind::Snapshot | Kind::SnapshotDigest => {}
         }
         Ok(())
     }

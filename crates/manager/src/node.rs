@@ -277,6 +277,7 @@ impl Node {
             }
             M::Entries(entries) => self.entries_read(entries, out),
             M::TupleSigned(signed) => self.tuple_signed(signed, out),
+            M::SnapshotStored(_) | M::SnapshotRead(_) => {}
             M::Tick(_) => self.tick(out),
             M::StorageFailed(failed) => self.end(
                 out,

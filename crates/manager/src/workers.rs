@@ -151,6 +151,7 @@ impl Node {
                 batch_units_max: u64::from(settings.batch_units_max),
                 batch_bytes_max: u64::from(settings.batch_bytes_max),
                 genesis_time: self.setup.constitution.genesis_time_ms.0,
+                restore: false,
                 verify_forwarded: self.setup.constitution.leader_verifies_signatures(),
             };
             send_worker(
@@ -174,7 +175,7 @@ impl Node {
         match message {
             M::Ready(ready) => self.worker_ready(worker, place, &ready, out),
             M::Propose(propose) => self.propose(worker, &propose, out),
-            M::Applied(_) | M::Metrics(_) => {}
+            M::Applied(_) | M::Metrics(_) | M::SnapshotChunk(_) | M::Receipt(_) => {}
             M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
             M::Close(close) => self.stream_ended(place, &close, out),
             M::Consumed(consumed) => self.consumed(place, &consumed, out),

@@ -126,6 +126,9 @@ impl Node {
                 settings: Bytes::from_static(SETTINGS),
             }],
             tick_ms: 25,
+            tail_first: 0,
+            tail_last: 0,
+            snapshots: Vec::new(),
         };
         let launched = Launched {
             entropy: Bytes::copy_from_slice(&entropy),

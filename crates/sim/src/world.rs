@@ -589,7 +589,12 @@ impl World {
                     ));
                     self.nodes[place].process = None;
                 }
-                M::Committed(_) | M::Status(_) | M::Pace(_) => {}
+                M::Committed(_)
+                | M::Status(_)
+                | M::Pace(_)
+                | M::StoreSnapshot(_)
+                | M::ReadSnapshot(_)
+                | M::RemoveSnapshot(_) => {}
             }
         }
     }

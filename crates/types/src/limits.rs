@@ -42,3 +42,6 @@ pub const NODES_MAX: usize = 64;
 
 /// How far a leader's ledger time may be from a follower's clock (DESIGN section 4).
 pub const LEDGER_TIME_SKEW_MS: u64 = 2_000;
+
+/// Plaintext of one chunk of a snapshot, but for the last: a crossing of a millisecond.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;

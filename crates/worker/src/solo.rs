@@ -226,6 +226,8 @@ impl Solo {
             | Out::Forward(_)
             | Out::Refused(_)
             | Out::Metrics(_)
+            | Out::SnapshotChunk(_)
+            | Out::Receipt(_)
             | Out::Consumed(_) => None,
         }
     }

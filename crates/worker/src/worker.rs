@@ -137,6 +137,7 @@ impl Worker {
             In::ReadIndex(reply) => self.exchanges.read_index(&self.core, &reply),
             In::Time(_) => {}
             In::Drain(_) => self.core.draining = true,
+            In::TakeSnapshot(_) | In::SnapshotCredit(_) | In::Restore(_) | In::Receipt(_) => {}
         }
     }
 
