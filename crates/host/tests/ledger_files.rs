@@ -224,6 +224,7 @@ fn appends_that_wait_share_one_sync_and_one_answer() {
     let append = |sequence: u64| {
         let entries = entries(sequence, 1);
         disk.ask(Job::Append(Append {
+            detached: false,
             first: sequence,
             entries,
             sequence,

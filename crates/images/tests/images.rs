@@ -104,6 +104,7 @@ fn a_worker_answers_inside_its_sandbox_and_ends_with_its_manager() {
     for (path, protocol, settings) in images {
         let mut worker = Image::start(path, 1);
         let hello = Hello {
+            restore: false,
             network: vec![1; 32].into(),
             protocol: protocol.into(),
             settings: settings.into(),

@@ -299,6 +299,16 @@ impl Script {
                 }
                 Out::ReadIndex(request) => format!("read-index {}", request.request),
                 Out::Close(close) => format!("close {}", close.stream),
+                Out::SnapshotChunk(chunk) => format!(
+                    "snapshot of {}: chunk {}{}",
+                    chunk.height,
+                    chunk.sequence,
+                    if chunk.last { ", the last" } else { "" }
+                ),
+                Out::Receipt(request) => format!(
+                    "receipt {} of {}.{}",
+                    request.request, request.height, request.position
+                ),
                 Out::Log(log) => format!("log {}", log.text),
                 Out::Ready(ready) => format!("ready {:?}", ready.failure),
                 Out::Data(data) => {
