@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use types::{Digest, Millis, limits};
 
-use crate::{Listed, Voting};
+use crate::{Listed, Voting, appended};
 
 /// The whole of it. Lists are kept sorted by name (nodes by owner, then address).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -183,10 +183,38 @@ pub struct Settings {
     /// r: hosts that may roll a disk back or run two incarnations in a restart (DESIGN section 6).
     #[n(7)]
     pub restart_faults_max: u32,
+    /// Entries after which the nodes take the next snapshot of their state.
+    #[cbor(
+        n(8),
+        decode_with = "appended::decode::<20_000, Ctx>",
+        encode_with = "appended::encode::<20_000, Ctx, _>",
+        nil = "appended::nil::<20_000>",
+        is_nil = "appended::is_nil::<20_000>"
+    )]
+    pub snapshot_entries: u64,
+    /// Minutes of ledger time after which they take it, if fewer entries came; 0 for never.
+    #[cbor(
+        n(9),
+        decode_with = "appended::decode::<60, Ctx>",
+        encode_with = "appended::encode::<60, Ctx, _>",
+        nil = "appended::nil::<60>",
+        is_nil = "appended::is_nil::<60>"
+    )]
+    pub snapshot_minutes: u64,
+    /// Snapshots that a node keeps.
+    #[cbor(
+        n(10),
+        decode_with = "appended::decode::<2, Ctx>",
+        encode_with = "appended::encode::<2, Ctx, _>",
+        nil = "appended::nil::<2>",
+        is_nil = "appended::is_nil::<2>"
+    )]
+    pub snapshots_kept: u64,
 }
 
 impl Default for Settings {
-    /// A day per epoch and lease, an hour of cached keys, batches as the limits of `types` allow.
+    /// A day per epoch and lease, an hour of cached keys, batches as the limits of `types` allow,
+    /// a snapshot an hour.
     fn default() -> Self {
         Self {
             epoch_length_ms: 24 * 3_600_000,
@@ -197,6 +225,9 @@ impl Default for Settings {
             batch_bytes_max: 2 << 20,
             batches_in_flight_max: limits::BATCHES_IN_FLIGHT_MAX / 2,
             restart_faults_max: 1,
+            snapshot_entries: 20_000,
+            snapshot_minutes: 60,
+            snapshots_kept: 2,
         }
     }
 }

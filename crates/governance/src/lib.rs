@@ -12,6 +12,7 @@
 mod constitution;
 mod voting;
 
+mod appended;
 mod canonical;
 mod certificate;
 mod names;

@@ -122,6 +122,15 @@ impl Constitution {
             "  {:<20} {} units, {} bytes, {} in flight",
             "batch", s.batch_units_max, s.batch_bytes_max, s.batches_in_flight_max
         )?;
+        let or_minutes = match s.snapshot_minutes {
+            0 => String::new(),
+            minutes => format!(" or {}", span(minutes * 60_000)),
+        };
+        writeln!(
+            out,
+            "  {:<20} each {} entries{or_minutes}, {} kept",
+            "snapshot", s.snapshot_entries, s.snapshots_kept
+        )?;
         let restart = match self.restart_quorum(self.nodes.len()) {
             Some(present) => format!("when {present} of {} nodes are present", self.nodes.len()),
             None => "by an act of the actors only".into(),

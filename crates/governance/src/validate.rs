@@ -291,6 +291,14 @@ impl Constitution {
             0,
             limits::NODES_MAX as u64,
         );
+        problems.range("settings.snapshot_entries", s.snapshot_entries, 10, 1 << 32);
+        problems.range(
+            "settings.snapshot_minutes",
+            s.snapshot_minutes,
+            0,
+            YEAR_MS / (60 * SECOND_MS),
+        );
+        problems.range("settings.snapshots_kept", s.snapshots_kept, 1, 16);
     }
 
     fn validate_protocols(&self, problems: &mut Problems) {

@@ -55,6 +55,7 @@ fn the_documented_example_is_a_constitution_and_its_digest_is_stable() {
           session keys kept    1 h
           lease                1 d
           batch                1024 units, 2097152 bytes, 4 in flight
+          snapshot             each 20000 entries or 1 h, 2 kept
           restart              when 3 of 3 nodes are present
     "#]].assert_eq(&example.summary());
 }
@@ -76,6 +77,25 @@ fn all_forms_give_the_same_constitution_back() {
             constitution
         );
     }
+}
+
+#[test]
+fn appended_settings_are_left_out_while_they_have_their_default() {
+    let base = governance::Settings::default();
+    let bytes = |change: fn(&mut governance::Settings)| {
+        let mut settings = base.clone();
+        change(&mut settings);
+        let bytes = minicbor::to_vec(&settings).expect("a vector takes every byte");
+        let again: governance::Settings = minicbor::decode(&bytes).expect("own bytes");
+        assert_eq!(again, settings);
+        bytes
+    };
+    let plain = bytes(|_| ());
+    assert_eq!(plain[0], 0x88);
+    assert_eq!(bytes(|s| s.snapshot_entries = 10)[0], 0x89);
+    let kept = bytes(|s| s.snapshots_kept = 3);
+    assert_eq!((kept[0], &kept[1..plain.len()]), (0x8b, &plain[1..]));
+    assert_eq!(kept[plain.len()..], [0xf6, 0xf6, 3]);
 }
 
 #[test]
@@ -101,6 +121,9 @@ fn every_field_counts_in_the_digest() {
         |c| c.visibility = governance::Visibility::Sealed,
         |c| c.settings.epoch_length_ms += 1,
         |c| c.settings.restart_faults_max += 1,
+        |c| c.settings.snapshot_entries = 60,
+        |c| c.settings.snapshot_minutes = 2,
+        |c| c.settings.snapshots_kept = 3,
         |c| c.voting.policy = Policy::Unanimous,
         |c| c.voting.policies.extend([(ChangeKind::Code, Policy::One)]),
         |c| c.standing.listed_nodes_return = false,
@@ -231,6 +254,9 @@ fn numbers_out_of_range() {
             s.batch_bytes_max = 1;
             s.batches_in_flight_max = 0;
             s.restart_faults_max = 65;
+            s.snapshot_entries = 9;
+            s.snapshot_minutes = 1 << 60;
+            s.snapshots_kept = 17;
             c.genesis_time_ms.0 = 0;
         },
         expect![[r#"
@@ -241,7 +267,10 @@ fn numbers_out_of_range() {
             settings.batch_units_max: 5000 is out of range; give a number from 1 to 4096
             settings.batch_bytes_max: 1 is out of range; give a number from 524288 to 4194304
             settings.batches_in_flight_max: 0 is out of range; give a number from 1 to 8
-            settings.restart_faults_max: 65 is out of range; give a number from 0 to 64"#]],
+            settings.restart_faults_max: 65 is out of range; give a number from 0 to 64
+            settings.snapshot_entries: 9 is out of range; give a number from 10 to 4294967296
+            settings.snapshot_minutes: 1152921504606846976 is out of range; give a number from 0 to 527040
+            settings.snapshots_kept: 17 is out of range; give a number from 1 to 16"#]],
     );
 }
 
@@ -336,11 +365,11 @@ fn text_that_is_no_constitution_is_told_where() {
            |
         22 | key_treshold = 2
            | ^^^^^^^^^^^^
-        unknown field `key_treshold`, expected one of `epoch_length_ms`, `key_threshold`, `session_key_ttl_ms`, `lease_length_ms`, `batch_units_max`, `batch_bytes_max`, `batches_in_flight_max`, `restart_faults_max`"#]].assert_eq(&unknown);
+        unknown field `key_treshold`, expected one of `epoch_length_ms`, `key_threshold`, `session_key_ttl_ms`, `lease_length_ms`, `batch_units_max`, `batch_bytes_max`, `batches_in_flight_max`, `restart_faults_max`, `snapshot_entries`, `snapshot_minutes`, `snapshots_kept`"#]].assert_eq(&unknown);
     expect![[r#"
-        read the constitution: TOML parse error at line 35, column 10
+        read the constitution: TOML parse error at line 40, column 10
            |
-        35 | policy = "most"
+        40 | policy = "most"
            |          ^^^^^^
         expected "unanimous", "majority", "one" or "at least M" with a number M"#]]
     .assert_eq(&with("policy = \"majority\"", "policy = \"most\""));
