@@ -9,6 +9,8 @@ pub enum Context {
     CommitEvidence,
     /// Session key → key that seals snapshots.
     SnapshotSeal,
+    /// Session key → key of the digest by which VNs compare snapshots.
+    SnapshotDigest,
     /// Session key → seed of the entropy of batches in one term.
     BatchEntropy,
     /// Epoch-independent secret → what a worker may use for tokens and keyed roots.
@@ -70,6 +72,7 @@ impl Context {
             Self::LedgerSeal => b"coco/1 ledger seal",
             Self::CommitEvidence => b"coco/1 commit evidence",
             Self::SnapshotSeal => b"coco/1 snapshot seal",
+            Self::SnapshotDigest => b"coco/1 snapshot digest",
             Self::BatchEntropy => b"coco/1 batch entropy",
             Self::WorkerKey => b"coco/1 worker key",
             Self::LedgerLeaf => b"coco/1 ledger leaf",

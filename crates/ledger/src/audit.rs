@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crypto::PublicKey;
 use types::{Digest, Epoch, Index, NetworkId, NodeId};
 
+use crate::snapshot::Statement;
 use crate::verdict::Place;
 use crate::{
     Entry, Fault, Frontier, Header, Kind, Problem, Refused, SealKeyring, Verdict, chunk, inspect,
@@ -66,6 +67,11 @@ pub struct Auditor<F> {
     /// First entry whose leaves no checked signature covers.
     unsigned: Index,
     problems_at_signature: usize,
+    /// Snapshot entries, and the digest that was stated first. A file ends with each, so there are
+    /// no more than files.
+    snapshots: BTreeMap<Index, Option<Digest>>,
+    /// Every entry from here on was read.
+    complete_from: Option<Index>,
     unopened: BTreeSet<Epoch>,
     /// Nodes that sealed, and nodes that signed, without their key being known.
     unknown: BTreeSet<NodeId>,
@@ -91,6 +97,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             tree: None,
             unsigned: Index(1),
             problems_at_signature: 0,
+            snapshots: BTreeMap::new(),
+            complete_from: None,
             unopened: BTreeSet::new(),
             unknown: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -143,6 +151,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         }
         let end = bytes.len() as u64; // usize is at most 64 bits
         let mut last_offset = 0;
+        // The snapshot entry that was read last: the file ends with it.
+        let mut snapshot = None;
         let reader = match chunk::Reader::new(bytes) {
             Ok(reader) => reader,
             Err(bad) => return self.problem(&place(bad.offset, here), Fault::Framing(bad.reason)),
@@ -158,9 +168,15 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             match item {
                 Ok((offset, bytes)) => {
                     last_offset = offset;
+                    if let Some(snapshot) = snapshot.take() {
+                        self.problem(&snapshot, Fault::Cut);
+                    }
                     match inspect(&bytes) {
                         Ok(entry) => {
                             let place = place(offset, entry.header.index);
+                            if entry.header.kind == Kind::Snapshot {
+                                snapshot = Some(place.clone());
+                            }
                             self.entry(entry, place);
                         }
                         Err(refused) => {
@@ -179,7 +195,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if misnamed && self.stray.is_none() {
             self.problem(&place(0, read), Fault::Name);
         }
-        if end < self.cut_bytes || last_offset >= self.cut_bytes {
+        let early = end < self.cut_bytes && snapshot.is_none();
+        if early || last_offset >= self.cut_bytes {
             self.miscut = Some(place(last_offset, read));
         }
         if closed && let Some(miscut) = self.miscut.take() {
@@ -256,6 +273,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self.problem(place, what);
         self.tree = None;
         self.last = None;
+        self.complete_from = None;
         self.next = self.next.map(Index::next);
     }
 
@@ -268,6 +286,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
                 self.next = Some(found);
                 self.last = None;
                 self.tree = None;
+                self.complete_from = None;
             }
             // The stray one is the first behind a gap.
             Some((stray, stray_place))
@@ -275,6 +294,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             {
                 self.last = None;
                 self.tree = None;
+                self.complete_from = None;
                 self.take(&stray, stray_place);
             }
             _ => {}
@@ -314,8 +334,11 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
                 Fault::Header("an entry of this kind has no transactions"),
             );
         }
-        if header.kind == Kind::Signature {
-            self.signature(entry, &place);
+        match header.kind {
+            Kind::Signature => self.signature(entry, &place),
+            Kind::Snapshot => self.snapshot(entry, &place),
+            Kind::SnapshotDigest => self.snapshot_digest(entry, &place),
+            _ => {}
         }
         if let Some(tree) = &mut self.tree {
             entry.leaves.iter().for_each(|leaf| tree.append(leaf));
@@ -323,6 +346,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if let Some(fault) = self.contents(entry) {
             self.problem(&place, fault);
         }
+        self.complete_from.get_or_insert(header.index);
         self.last = Some(Taken {
             header,
             digest: entry.digest,
@@ -390,6 +414,31 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self.verdict.signed_upto = header.index.previous();
         self.unsigned = header.index;
         self.problems_at_signature = self.verdict.problems.len();
+    }
+
+    fn snapshot(&mut self, entry: &Entry, place: &Place) {
+        if !entry.public.is_empty() {
+            self.problem(place, Fault::Header("a snapshot entry has no body"));
+        }
+        self.snapshots.insert(entry.header.index, None);
+    }
+
+    /// A digest is of a snapshot entry before; all digests of one snapshot are the same.
+    fn snapshot_digest(&mut self, entry: &Entry, place: &Place) {
+        let statement = match Statement::from_cbor(&entry.public, entry.header.index) {
+            Ok(statement) => statement,
+            Err(refused) => return self.problem(place, Fault::Entry(refused)),
+        };
+        let index = statement.index;
+        let Some(known) = self.snapshots.get_mut(&index) else {
+            if self.complete_from.is_some_and(|first| index >= first) {
+                self.problem(place, Fault::NoSnapshot(index));
+            }
+            return;
+        };
+        if *known.get_or_insert(statement.digest) != statement.digest {
+            self.problem(place, Fault::SnapshotDiffers(index));
+        }
     }
 
     fn contents(&mut self, entry: &Entry) -> Option<Fault> {

@@ -14,6 +14,8 @@ mod tree;
 
 mod root;
 
+pub mod snapshot;
+
 mod receipt;
 
 pub mod chunk;

@@ -41,7 +41,7 @@ impl SealKeyring {
         self.keys.contains_key(&epoch)
     }
 
-    fn session(&self, epoch: Epoch) -> Result<&[u8; 32], Refused> {
+    pub(crate) fn session(&self, epoch: Epoch) -> Result<&[u8; 32], Refused> {
         self.keys
             .get(&epoch)
             .map(|key| &**key)

@@ -45,7 +45,9 @@ pub enum Fault {
     Name,
     #[error("a closed chunk does not come after an open one")]
     AfterOpen,
-    #[error("a chunk ends with the entry that brings it to the size of a chunk, and not here")]
+    #[error(
+        "a chunk ends with a snapshot entry or the one that brings it to the size of a chunk, and nowhere else"
+    )]
     Cut,
     #[error(transparent)]
     Framing(Reason),
@@ -65,6 +67,12 @@ pub enum Fault {
     Root(BadRoot),
     #[error("the leaves of entry {since} and after do not give the signed root")]
     Tree { since: Index },
+    #[error("entry {0}, whose digest this is, is no snapshot entry")]
+    NoSnapshot(Index),
+    #[error(
+        "two VNs had different states at snapshot {0}: this digest is not the one that was stated before"
+    )]
+    SnapshotDiffers(Index),
     #[error("the leaves are not those of the sealed claims")]
     Leaves,
 }

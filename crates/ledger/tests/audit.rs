@@ -5,10 +5,11 @@ mod support;
 use bytes::Bytes;
 use crypto::PublicKey;
 use expect_test::{Expect, expect};
+use ledger::snapshot::Statement;
 use ledger::{AuditFact, Auditor, Entry, Fault, Header, Kind, Sealer, Verdict};
 use proptest::prelude::*;
 use support::{Writer, file, keyring};
-use types::{Epoch, Index, Millis, NodeId, Term};
+use types::{Digest, Epoch, Index, Millis, NodeId, Term};
 
 /// Twenty entries: three signatures, two terms, two epochs. The last signature is entry 20.
 fn ledger(seed: u8) -> Vec<Bytes> {
@@ -238,7 +239,7 @@ fn files_out_of_place_are_named() {
         ],
         expect![[r#"
             00000000000000000008-00000000000000000020 at byte 0 (entry 8): a closed chunk does not come after an open one
-            00000000000000000008-00000000000000000020 at byte 10283 (entry 20): a chunk ends with the entry that brings it to the size of a chunk, and not here
+            00000000000000000008-00000000000000000020 at byte 10283 (entry 20): a chunk ends with a snapshot entry or the one that brings it to the size of a chunk, and nowhere else
         "#]],
     );
     show(
@@ -464,4 +465,63 @@ fn chunks_are_cut_by_the_rule() {
         ];
         assert_eq!(audit(files, false).is_sound(), sound, "{cut}");
     }
+}
+
+/// Entries 1-3, a snapshot entry 4, a batch, its digest in 6, and another entry with a digest.
+fn with_snapshot(index: u64, digest: u8) -> Vec<Bytes> {
+    let mut writer = Writer::new(1);
+    writer.batch(2);
+    writer.sign();
+    writer.put(Kind::Snapshot, 0, b"", b"");
+    writer.batch(2);
+    let body = |index, digest| {
+        let digest = Digest([digest; 32]);
+        let index = Index(index);
+        Statement { index, digest }.to_cbor()
+    };
+    writer.put(Kind::SnapshotDigest, 0, &body(4, 1), b"");
+    writer.put(Kind::SnapshotDigest, 0, &body(index, digest), b"");
+    writer.entries
+}
+
+#[test]
+fn a_chunk_ends_with_a_snapshot_entry() {
+    let entries = with_snapshot(4, 1);
+    for (cut, expected) in [
+        (4, vec![]),
+        (3, vec![(3, Fault::Cut), (4, Fault::Cut)]),
+        (5, vec![(4, Fault::Cut), (5, Fault::Cut)]),
+    ] {
+        let second = format!("{:020}-open", cut + 1);
+        let files = [
+            ("00000000000000000001-open", file(Index(1), &entries[..cut])),
+            (&*second, file(Index(cut as u64 + 1), &entries[cut..])),
+        ];
+        let found: Vec<_> = audit(files, true)
+            .problems
+            .into_iter()
+            .map(|problem| (problem.index.0, problem.what))
+            .collect();
+        assert_eq!(found, expected, "{cut}");
+    }
+}
+
+#[test]
+fn a_digest_is_of_a_snapshot_entry_and_no_two_differ() {
+    let last = |entries: Vec<Bytes>| {
+        let files = [
+            ("00000000000000000001-open", file(Index(1), &entries[..4])),
+            ("00000000000000000005-open", file(Index(5), &entries[4..])),
+        ];
+        let mut problems = audit(files, true).problems;
+        assert!(problems.len() < 2, "{problems:?}");
+        problems.pop().map(|problem| (problem.index, problem.what))
+    };
+    assert_eq!(last(with_snapshot(4, 1)), None);
+    let differs = Fault::SnapshotDiffers(Index(4));
+    assert_eq!(last(with_snapshot(4, 2)), Some((Index(7), differs)));
+    let none = Fault::NoSnapshot(Index(3));
+    assert_eq!(last(with_snapshot(3, 1)), Some((Index(7), none)));
+    let (at, what) = last(with_snapshot(7, 1)).expect("of itself");
+    assert!(at == Index(7) && matches!(what, Fault::Entry(_)));
 }

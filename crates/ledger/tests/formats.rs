@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crypto::{Context, PublicKey, sha256};
 use ledger::{
     Content, Frontier, HEADER_BYTES, Header, Kind, Leaf, Sealed, Sealer, Tree, chunk, inspect,
-    leaves, receipt, sign_root, verify_receipt, verify_root,
+    leaves, receipt, sign_root, snapshot, verify_receipt, verify_root,
 };
 use support::{NETWORK, key, keyring};
 use types::{Digest, Epoch, Height, Index, Millis, NodeId, Term, limits};
@@ -130,6 +130,29 @@ fn the_chunk_is_the_vector() {
 }
 
 #[test]
+fn the_snapshot_is_the_vector() {
+    assert_eq!(table_bytes("## Snapshot files"), snapshot::BEGIN_BYTES);
+    let head = table_bytes("The plaintext is cut into pieces of 1 MiB");
+    assert_eq!(head, snapshot::HEADER_BYTES);
+    let (index, plaintext) = (Index(5), b"the state");
+    let digesting = snapshot::Digesting::new(&keyring(), Epoch(1), index).expect("held");
+    let statement = digesting.update(plaintext).finish();
+    same("snapshot-digest", &statement.to_cbor());
+    let vector = vector("snapshot-digest");
+    assert_eq!(
+        snapshot::Statement::from_cbor(&vector, Index(6)),
+        Ok(statement)
+    );
+
+    let mut sealing =
+        snapshot::Sealing::new(&keyring(), Epoch(1), key(1).public(), index).expect("held");
+    let chunk = snapshot::seal_chunk(&mut sealing, snapshot::Part::Last, plaintext);
+    same("snapshot-chunk", &chunk);
+    let opened = snapshot::open_chunk(&keyring(), index, 0, &self::vector("snapshot-chunk"));
+    assert_eq!(opened, Ok((snapshot::Part::Last, plaintext.to_vec())));
+}
+
+#[test]
 fn the_receipt_is_the_vector_but_for_the_signature() {
     let vector = vector("receipt");
     let public = PublicKey::from_sec1(&self::vector("vn-public-key")).expect("a point");
@@ -175,6 +198,10 @@ fn the_numbers_of_the_page_are_the_code_s() {
             format!("{} transactions", limits::BATCH_UNITS_MAX),
         ),
         (
+            "cut into pieces of",
+            mebibytes(limits::SNAPSHOT_CHUNK_BYTES as u64),
+        ),
+        (
             "a receipt has at most",
             format!("{} KiB", ledger::RECEIPT_BYTES_MAX >> 10),
         ),
@@ -188,6 +215,8 @@ fn the_numbers_of_the_page_are_the_code_s() {
         Context::EntryDigest,
         Context::LedgerLeaf,
         Context::LedgerRoot,
+        Context::SnapshotSeal,
+        Context::SnapshotDigest,
     ] {
         let text = std::str::from_utf8(context.bytes()).expect("ASCII");
         assert!(page.contains(&format!("`{text}`")), "{text}");
