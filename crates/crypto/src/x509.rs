@@ -285,6 +285,10 @@ impl Certificate {
         sha256(&self.der)
     }
 
+    pub fn not_before(&self) -> Millis {
+        self.not_before
+    }
+
     pub fn not_after(&self) -> Millis {
         self.not_after
     }

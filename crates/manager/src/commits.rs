@@ -145,6 +145,7 @@ impl Node {
         );
         self.with_engine(|engine, _| engine.applied(committed));
         self.linear_reads(out);
+        self.resume_receipts(out);
     }
 
     /// An entry that this leader made: nothing need be opened.
@@ -417,6 +418,7 @@ impl Node {
                 let entry = entries.iter().find(|(header, _)| header.index == index);
                 self.tell_history(place, worker, request, entry, out);
             }
+            Reading::Receipt { job } => self.receipt_read(job, &entries, out),
             Reading::Load { node } => {
                 let entries = entries
                     .into_iter()

@@ -21,6 +21,7 @@ mod order;
 mod peers;
 mod proposals;
 mod protocols;
+mod receipts;
 mod sessions;
 mod wire;
 mod workers;

@@ -90,6 +90,9 @@ pub enum Reading {
     Load {
         node: NodeId,
     },
+    Receipt {
+        job: u64,
+    },
 }
 
 pub struct Node {
@@ -124,6 +127,7 @@ pub struct Node {
     pub reading: BTreeMap<u64, Reading>,
     /// Linear reads: request of the engine → whose.
     pub linear: BTreeMap<u64, crate::workers::Linear>,
+    pub receipts: crate::receipts::Receipts,
     /// Admissions that this leader proposed → the connection that waits.
     pub admitting: BTreeMap<NodeId, u64>,
     /// Founder only: the first command, until its entry is made.
@@ -210,6 +214,7 @@ impl Node {
             evidence: BTreeMap::new(),
             reading: BTreeMap::new(),
             linear: BTreeMap::new(),
+            receipts: crate::receipts::Receipts::default(),
             admitting: BTreeMap::new(),
             genesis: None,
             configurations: BTreeMap::new(),
@@ -308,6 +313,7 @@ impl Node {
         self.join_tick(out);
         self.start_workers(out);
         self.tell_time(out);
+        self.expire_receipts(out);
         self.reconfigure(out);
         if let Phase::Stopping { until } = self.phase
             && (now >= until || self.order.leading.is_none())

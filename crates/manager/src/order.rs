@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use consensus::Runs;
 use ledger::{Frontier, Header, Kind, Sealer, Tree};
 use types::{Digest, Epoch, Index, Millis, NodeId, Term};
 
@@ -10,12 +11,17 @@ use types::{Digest, Epoch, Index, Millis, NodeId, Term};
 /// reading: a few seconds of full load.
 const LEAVES_KEPT_ENTRIES: u64 = 4096;
 
+/// Digests of committed entries that are remembered, for whoever compares nodes.
+const DIGESTS_KEPT: usize = 4096;
+
 /// This node's view of the ledger.
 pub struct Order {
     /// Last entry that was applied.
     pub committed: Index,
-    /// Digest of every committed entry, index 1 first: what the host reads back is held against it.
-    digests: Vec<Digest>,
+    /// Digests of the last committed entries, the newest at the end.
+    digests: VecDeque<Digest>,
+    /// The terms of all committed entries: what the host reads back is held against them.
+    pub runs: Runs,
     /// Ledger time of the last committed entry.
     pub time: Millis,
     pub epoch: Epoch,
@@ -57,7 +63,8 @@ impl Order {
     pub fn new(sealer: Sealer) -> Self {
         Self {
             committed: Index::ZERO,
-            digests: Vec::new(),
+            digests: VecDeque::new(),
+            runs: Runs::default(),
             time: Millis::ZERO,
             epoch: Epoch(1),
             restarts: 0,
@@ -69,12 +76,22 @@ impl Order {
         }
     }
 
-    /// Digest of a committed entry; zero before the first.
+    /// Digest of a recent committed entry.
     pub fn digest(&self, index: Index) -> Option<Digest> {
-        match index.0.checked_sub(1) {
-            None => Some(Digest::ZERO),
-            Some(place) => self.digests.get(usize::try_from(place).ok()?).copied(),
-        }
+        let back = usize::try_from(self.committed.0.checked_sub(index.0)?).ok()?;
+        let place = self.digests.len().checked_sub(back + 1)?;
+        self.digests.get(place).copied()
+    }
+
+    /// Digest of the last committed entry; zero before the first.
+    pub fn last_digest(&self) -> Digest {
+        self.digests.back().copied().unwrap_or(Digest::ZERO)
+    }
+
+    /// Whether an authentic entry with this header is the committed one of its index. A term has one
+    /// leader and a sealer makes one entry for a place, so the term decides.
+    pub fn is_committed(&self, header: &Header) -> bool {
+        header.index <= self.committed && self.runs.term_at(header.index) == header.term
     }
 
     /// The next entry is committed.
@@ -89,7 +106,11 @@ impl Order {
         );
         self.committed = header.index;
         self.time = self.time.max(header.time);
-        self.digests.push(digest);
+        self.runs.push(header.index, header.term);
+        self.digests.push_back(digest);
+        if self.digests.len() > DIGESTS_KEPT {
+            self.digests.pop_front();
+        }
         self.tree
             .forget(Index(header.index.0.saturating_sub(LEAVES_KEPT_ENTRIES)));
     }

@@ -10,7 +10,7 @@ use types::{Millis, NodeId};
 use crate::Output;
 use crate::node::{Node, log};
 use crate::sessions::Who;
-use crate::wire::{PeerMessage, STRANGER_MESSAGE_BYTES_MAX};
+use crate::wire::{PeerMessage, SPONSOR_MESSAGE_BYTES_MAX, STRANGER_MESSAGE_BYTES_MAX};
 
 /// What waits for a link that is being made; consensus repeats what does not fit.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -175,6 +175,7 @@ impl Node {
             };
             let bytes_max = match session.who {
                 Who::Node { .. } => PEER_MESSAGE_BYTES_MAX,
+                Who::Sponsor => SPONSOR_MESSAGE_BYTES_MAX,
                 _ => STRANGER_MESSAGE_BYTES_MAX,
             };
             let message = match PeerMessage::cut(&mut session.plain, bytes_max) {

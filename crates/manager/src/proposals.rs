@@ -27,10 +27,7 @@ impl Node {
         let Some(engine) = &self.engine else { return };
         let (_, last) = engine.last();
         let (last_digest, last_time) = if last == self.order.committed {
-            (
-                self.order.digest(last).expect("of a committed entry"),
-                self.order.time,
-            )
+            (self.order.last_digest(), self.order.time)
         } else {
             let entry = engine
                 .entry(last)
@@ -48,7 +45,8 @@ impl Node {
             last_time,
             in_flight: std::collections::VecDeque::new(),
             signature: None,
-            unsigned: false,
+            // A former leader may have left leaves that no signature covers.
+            unsigned: true,
             changing: false,
         });
         match self.genesis.take() {

@@ -7,7 +7,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use minicbor::{Decode, Encode};
 use types::limits::PEER_MESSAGE_BYTES_MAX;
-use types::{Digest, Epoch, NetworkId, NodeId};
+use types::{Digest, Epoch, Index, NetworkId, NodeId, Term};
 
 /// A message between two validating nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,24 @@ pub struct Joined {
     /// Who may speak to the new node before it has read the ledger itself.
     #[n(2)]
     pub nodes: Vec<Known>,
+    #[n(3)]
+    pub standing: Standing,
+}
+
+/// How far the network is, as the node that says so knows it: what a joiner holds its own files against.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Standing {
+    /// The last committed entry and its digest.
+    #[n(0)]
+    pub committed: Index,
+    #[n(1)]
+    pub digest: Digest,
+    /// The terms of the committed entries, as `consensus::Runs` has them.
+    #[n(2)]
+    pub runs: Vec<(Index, Term)>,
+    /// The newest snapshots, ascending, each with the digest that the ledger records of it.
+    #[n(3)]
+    pub snapshots: Vec<(Index, Digest)>,
 }
 
 /// A session key on its way over the attested channel. Its `Debug` shows only the epoch.
@@ -126,6 +144,9 @@ pub enum Broken {
 
 /// Longest message from a peer that is not in the VN list.
 pub const STRANGER_MESSAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Longest message from the node that one asked for admission: the terms of a hundred thousand leaders.
+pub const SPONSOR_MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 impl PeerMessage {
     /// Appends the framed message to `out`.

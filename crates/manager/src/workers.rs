@@ -175,7 +175,8 @@ impl Node {
         match message {
             M::Ready(ready) => self.worker_ready(worker, place, &ready, out),
             M::Propose(propose) => self.propose(worker, &propose, out),
-            M::Applied(_) | M::Metrics(_) | M::SnapshotChunk(_) | M::Receipt(_) => {}
+            M::Applied(_) | M::Metrics(_) | M::SnapshotChunk(_) => {}
+            M::Receipt(asked) => self.receipt(worker, place, &asked, out),
             M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
             M::Close(close) => self.stream_ended(place, &close, out),
             M::Consumed(consumed) => self.consumed(place, &consumed, out),
