@@ -3,12 +3,19 @@
 use std::fmt;
 use std::path::Path;
 
-use crypto::{Certificate, SigningKey};
+use crypto::{Certificate, SigningKey, Zeroizing};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, pkcs5};
 
 use crate::Problem;
 
 /// Longest identity file that is read: a key and six certificates stay far below.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Cost of opening a locked key: 2^15 blocks of 1 KiB, a tenth of a second and 32 MiB.
+const LOCK_COST_LOG2: u8 = 15;
+
+/// Asks for the passphrase of a key.
+pub type Passphrase<'a> = &'a mut dyn FnMut() -> Result<Zeroizing<String>, Problem>;
 
 /// Who this side of a channel is.
 pub struct Identity {
@@ -18,26 +25,45 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads an identity file.
+    /// Reads an identity file that no passphrase protects.
     ///
     /// # Errors
     /// [`Problem::Identity`]: the file is absent, or is not a key and its certificate.
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        Self::from_pem(&read_text(path)?).map_err(|problem| match problem {
+        Self::read_with(path, &mut || {
+            Err(Problem::Identity(
+                "a passphrase protects the key, and nobody is here to give it: name its file with \
+                 --passphrase-file, or make an identity of its own for this use with `coco member \
+                 identity`"
+                    .into(),
+            ))
+        })
+    }
+
+    /// Reads an identity file; `passphrase` is asked if one protects it.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`].
+    pub fn read_with(path: &Path, passphrase: Passphrase<'_>) -> Result<Self, Problem> {
+        Self::from_pem_with(&read_text(path)?, passphrase).map_err(|problem| match problem {
             Problem::Identity(text) => Problem::Identity(format!("{}: {text}", path.display())),
             other => other,
         })
     }
 
-    /// Reads the text of an identity file.
+    /// Reads the text of an identity file that no passphrase protects.
     ///
     /// # Errors
     /// [`Problem::Identity`].
     pub fn from_pem(text: &str) -> Result<Self, Problem> {
+        Self::from_pem_with(text, &mut || {
+            Err(Problem::Identity("a passphrase protects the key".into()))
+        })
+    }
+
+    fn from_pem_with(text: &str, passphrase: Passphrase<'_>) -> Result<Self, Problem> {
         let refuse = |text: &str| Problem::Identity(text.to_owned());
-        let key = private_key(text).ok_or_else(|| {
-            refuse("no P-256 private key in PKCS#8 (-----BEGIN PRIVATE KEY-----)")
-        })?;
+        let key = private_key(text, passphrase)?;
         let chain = Certificate::chain_from_pem(text)
             .map_err(|_| refuse("no certificate chain with P-256 keys, leaf first"))?;
         if chain[0].key() != key.public() {
@@ -49,6 +75,25 @@ impl Identity {
     /// The text of an identity file. It holds the private key: write it for its owner only.
     pub fn to_pem(&self) -> String {
         let mut text = pem_block("PRIVATE KEY", &self.key.to_pkcs8());
+        text.extend(self.chain.iter().map(certificate_to_pem));
+        text
+    }
+
+    /// The same with the key encrypted under a passphrase: PKCS#8 with scrypt and AES-256 (RFC 8018,
+    /// RFC 7914), as OpenSSL reads it. `salt` and `iv` are fresh random bytes.
+    pub fn to_locked_pem(&self, passphrase: &str, salt: [u8; 16], iv: [u8; 16]) -> String {
+        let scheme = pkcs5::pbes2::Parameters::generate_scrypt_aes256cbc(
+            pkcs5::scrypt::Params::new(LOCK_COST_LOG2, 8, 1)
+                .expect("within the limits of RFC 7914"),
+            &salt,
+            iv,
+        )
+        .expect("salt and iv are of the right lengths");
+        let der = self.key.to_pkcs8();
+        let locked = PrivateKeyInfoRef::try_from(der.as_slice())
+            .and_then(|key| key.encrypt_with_params(scheme, passphrase))
+            .expect("a whole key is encrypted");
+        let mut text = pem_block("ENCRYPTED PRIVATE KEY", locked.as_bytes());
         text.extend(self.chain.iter().map(certificate_to_pem));
         text
     }
@@ -93,11 +138,34 @@ fn read_text(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(told)
 }
 
+/// The certificates of a PEM file, leaf first.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<Certificate>, Problem> {
+    Certificate::chain_from_pem(&read_text(path)?)
+        .map_err(|error| Problem::Identity(format!("{}: {error}", path.display())))
+}
+
 /// The first PKCS#8 block of the text.
-fn private_key(text: &str) -> Option<SigningKey> {
-    let blocks = pem::parse_many(text).ok()?;
-    let block = blocks.iter().find(|block| block.tag() == "PRIVATE KEY")?;
-    SigningKey::from_pkcs8(block.contents()).ok()
+fn private_key(text: &str, passphrase: Passphrase<'_>) -> Result<SigningKey, Problem> {
+    let refuse = |text: &str| Problem::Identity(text.to_owned());
+    let none = "no P-256 private key in PKCS#8 (-----BEGIN PRIVATE KEY-----)";
+    let blocks = pem::parse_many(text).map_err(|_| refuse(none))?;
+    for block in &blocks {
+        match block.tag() {
+            "PRIVATE KEY" => {
+                return SigningKey::from_pkcs8(block.contents()).map_err(|_| refuse(none));
+            }
+            "ENCRYPTED PRIVATE KEY" => {
+                let locked = EncryptedPrivateKeyInfoRef::try_from(block.contents())
+                    .map_err(|_| refuse("the encrypted key is not in PKCS#8"))?;
+                let opened = locked
+                    .decrypt(&*passphrase()?)
+                    .map_err(|_| refuse("the passphrase does not open the key"))?;
+                return SigningKey::from_pkcs8(opened.as_bytes()).map_err(|_| refuse(none));
+            }
+            _ => {}
+        }
+    }
+    Err(refuse(none))
 }
 
 fn pem_block(tag: &str, contents: &[u8]) -> String {
@@ -135,6 +203,20 @@ mod tests {
             (again.chain, again.key.public()),
             (ada.chain.clone(), ada.chain[0].key())
         );
+    }
+
+    #[test]
+    fn a_locked_identity_opens_with_its_passphrase_alone() {
+        let ada = identity(1);
+        let text = ada.to_locked_pem("correct horse", [1; 16], [2; 16]);
+        assert!(!text.contains("BEGIN PRIVATE KEY"));
+        let with = |said: &str| {
+            Identity::from_pem_with(&text, &mut || Ok(Zeroizing::new(said.to_owned())))
+        };
+        assert_eq!(with("correct horse").expect("opened").chain, ada.chain);
+        let refusal = with("battery staple").expect_err("another passphrase");
+        assert!(refusal.to_string().contains("passphrase"), "{refusal}");
+        assert!(Identity::from_pem(&text).is_err());
     }
 
     #[test]

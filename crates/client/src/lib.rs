@@ -5,6 +5,8 @@
 //! socket; [`Connection`] is one over a blocking TCP socket; [`Http`] speaks HTTP/1.1 on it and goes
 //! on to the next address when a node is lost; [`Admin`] reads the administrative channel.
 //!
+//! [`Signer`] is the key with which an actor signs what it proposes and votes, in a file or in a module.
+//!
 //! Nothing of ours is sent before the node's certificate led to the pinned network identity and, if
 //! a constitution is at hand, before its evidence satisfied that constitution's manifests.
 //!
@@ -14,7 +16,9 @@ mod admin;
 mod connection;
 mod http;
 mod identity;
+mod module;
 mod problem;
+mod signer;
 mod trust;
 mod tunnel;
 
@@ -22,7 +26,9 @@ pub use admin::Admin;
 pub use connection::Connection;
 pub use http::{Http, Retry};
 pub use http1::ClientResponse;
-pub use identity::{Identity, certificate_to_pem, read_certificate};
+pub use identity::{Identity, Passphrase, certificate_to_pem, read_certificate};
+pub use module::ModuleKey;
 pub use problem::Problem;
+pub use signer::Signer;
 pub use trust::{Node, Trust};
 pub use tunnel::{Entrance, Surface, Tunnel};

@@ -5,7 +5,7 @@ use coset::{
     TaggedCborSerializable, iana,
 };
 
-use crate::{Context, PublicKey, SigningKey};
+use crate::{Context, PublicKey, Signature, SigningKey};
 
 /// Longest object that is looked at: evidence with a certificate chain stays below.
 const COSE_BYTES_MAX: usize = 1 << 20;
@@ -34,17 +34,35 @@ impl Signed {
 /// Signs `payload`; the context is the external associated data, so that a signature made for one
 /// purpose is none for another.
 pub fn sign1(key: &SigningKey, context: Context, payload: &[u8]) -> Vec<u8> {
-    CoseSign1Builder::new()
+    let signed: Result<_, core::convert::Infallible> =
+        sign1_with(context, payload, |content| Ok(key.sign(content)));
+    signed.unwrap_or_else(|never| match never {})
+}
+
+/// As [`sign1`], by a key that lives elsewhere, such as in a hardware security module: `sign` gives
+/// the P-256 signature with SHA-256 over the bytes it is given.
+///
+/// # Errors
+/// What `sign` says.
+pub fn sign1_with<E>(
+    context: Context,
+    payload: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<Signature, E>,
+) -> Result<Vec<u8>, E> {
+    let object = CoseSign1Builder::new()
         .protected(
             HeaderBuilder::new()
                 .algorithm(iana::Algorithm::ES256)
                 .build(),
         )
         .payload(payload.to_vec())
-        .create_signature(context.bytes(), |content| key.sign(content).to_vec())
-        .build()
+        .try_create_signature(context.bytes(), |content| {
+            sign(content).map(|signature| signature.to_vec())
+        })?
+        .build();
+    Ok(object
         .to_tagged_vec()
-        .expect("an object in memory can be encoded")
+        .expect("an object in memory can be encoded"))
 }
 
 /// Checks a COSE_Sign1 (tagged or not) and gives its payload.

@@ -17,7 +17,7 @@ mod x509;
 
 pub use aead::{AeadKey, NotAuthentic, SEAL_OVERHEAD_BYTES};
 pub use context::Context;
-pub use cose::{BadCose, Signed, sign1, verify1};
+pub use cose::{BadCose, Signed, sign1, sign1_with, verify1};
 pub use entropy::Entropy;
 pub use hash::{Hasher, derive, equal, hmac, sha256, sha384, sha512};
 pub use signature::{BadKey, BadSignature, PublicKey, Signature, SigningKey};
