@@ -1,7 +1,6 @@
-//! One domain's keys in memory, in either layout.
+//! What one batch wrote in one domain, in either layout.
 //!
-//! `V` is `Bytes` in the committed base and `Option<Bytes>` in what lies above it, where `None`
-//! hides the key below.
+//! The committed base is [`Base`]; what lies above it are overlays, where `None` hides the key below.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::Layout;
+use crate::base::Base;
 
 /// Keys of one domain.
 #[derive(Debug, Clone)]
@@ -42,13 +42,6 @@ impl<V> Map<V> {
         }
     }
 
-    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
-        match self {
-            Map::Hashed(map) => map.get_mut(key),
-            Map::Ordered(map) => map.get_mut(key),
-        }
-    }
-
     pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         match self {
             Map::Hashed(map) => map.insert(key, value),
@@ -60,18 +53,6 @@ impl<V> Map<V> {
         match self {
             Map::Hashed(map) => map.remove(key),
             Map::Ordered(map) => map.remove(key),
-        }
-    }
-
-    /// Every key in byte order.
-    pub(crate) fn sorted(&self) -> Vec<(&Bytes, &V)> {
-        match self {
-            Map::Hashed(map) => {
-                let mut all: Vec<_> = map.iter().collect();
-                all.sort_unstable_by(|a, b| a.0.cmp(b.0));
-                all
-            }
-            Map::Ordered(map) => map.iter().collect(),
         }
     }
 
@@ -108,7 +89,7 @@ pub(crate) type Overlay = Map<Option<Bytes>>;
 /// Visits the keys with `prefix`, after `after` if given, of a base and the overlays above it (lowest
 /// first), in byte order, until `visit` returns false.
 pub(crate) fn scan(
-    base: &Map<Bytes>,
+    base: &Base,
     overlays: &[&Overlay],
     prefix: &[u8],
     after: Option<&[u8]>,

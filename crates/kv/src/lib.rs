@@ -4,15 +4,21 @@
 //! executed and not committed yet is a layer above it, so that a leader can execute the next batch
 //! before the last one is durable. A [`Transaction`] is the working copy of one batch.
 //!
+//! A state can be frozen and read in pieces, keys in order, while batches go on: a snapshot.
+//!
 //! Deliberately absent: persistence (the ledger is the only durable thing), threads, and any order
 //! that comes from a hash table.
 
 mod blocks;
 mod write_set;
 
+mod base;
+mod frozen;
 mod layer;
 mod store;
 mod transaction;
+
+pub use frozen::Item;
 
 pub use blocks::{Cursor, put_block16, put_block32};
 pub use store::{Layout, OutOfOrder, Reader, Store};

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use types::Height;
 
+use crate::base::Base;
+use crate::frozen::{Frozen, Item};
 use crate::layer::{self, Map, Overlay};
 use crate::{Domain, WriteSet};
 
@@ -32,9 +34,10 @@ pub enum OutOfOrder {
 #[derive(Debug)]
 pub struct Store {
     domains: Vec<(Domain, Layout)>,
-    base: Vec<Map<Bytes>>,
+    base: Vec<Base>,
     committed: Height,
     layers: VecDeque<Layer>,
+    frozen: Option<Frozen>,
 }
 
 /// What one batch wrote, by position of the domain in `Store::domains`.
@@ -57,13 +60,14 @@ impl Store {
         );
         let base = domains
             .iter()
-            .map(|(_, layout)| Map::new(*layout))
+            .map(|(_, layout)| Base::new(*layout))
             .collect();
         Self {
             domains,
             base,
             committed: Height::ZERO,
             layers: VecDeque::new(),
+            frozen: None,
         }
     }
 
@@ -95,7 +99,7 @@ impl Store {
 
     /// How many keys the committed state holds.
     pub fn keys(&self) -> usize {
-        self.base.iter().map(Map::len).sum()
+        self.base.iter().map(Base::len).sum()
     }
 
     /// Puts a batch that is not committed on top.
@@ -137,14 +141,14 @@ impl Store {
             });
         }
         let layer = self.layers.pop_front().expect("seen above");
-        for (base, overlay) in self.base.iter_mut().zip(layer.overlays) {
+        for (at, overlay) in layer.overlays.into_iter().enumerate() {
             match overlay {
                 Map::Hashed(map) => map
                     .into_iter()
-                    .for_each(|(key, value)| merge(base, &key, value.as_ref())),
+                    .for_each(|(key, value)| self.merge(at, &key, value.as_ref())),
                 Map::Ordered(map) => map
                     .into_iter()
-                    .for_each(|(key, value)| merge(base, &key, value.as_ref())),
+                    .for_each(|(key, value)| self.merge(at, &key, value.as_ref())),
             }
         }
         self.committed = height;
@@ -190,11 +194,90 @@ impl Store {
         self.write_base(writes)
     }
 
-    /// Every key and value of one domain's committed state, in byte order: for snapshots and digests.
+    /// Every key and value of one domain's committed state, in byte order: for comparisons in tests and
+    /// tools. It sorts everything at once; a worker that serves reads [`Store::read_frozen`] instead.
     pub fn entries(&self, domain: Domain) -> Vec<(&Bytes, &Bytes)> {
         self.position(domain)
             .map(|at| self.base[at].sorted())
             .unwrap_or_default()
+    }
+
+    /// Keeps the committed state as it is now, to be read by [`Store::read_frozen`] while batches go on.
+    /// Costs nothing now; from here on the old value of each key that is written is kept until it was
+    /// read. A state that was frozen before is forgotten.
+    pub fn freeze(&mut self) {
+        self.frozen = Some(Frozen::new(self.committed, &self.base));
+    }
+
+    /// Height of the frozen state, if there is one.
+    pub fn frozen_height(&self) -> Option<Height> {
+        self.frozen.as_ref().map(Frozen::height)
+    }
+
+    /// Keys of each domain in the frozen state, domains ascending; empty if there is none.
+    pub fn frozen_keys(&self) -> impl Iterator<Item = (Domain, u64)> {
+        let keys = self.frozen.iter().flat_map(Frozen::keys);
+        self.domains.iter().map(|(domain, _)| *domain).zip(keys)
+    }
+
+    /// Forgets the frozen state.
+    pub fn thaw(&mut self) {
+        self.frozen = None;
+    }
+
+    /// Gives the next keys of the frozen state: domains ascending, keys in byte order, each once. Goes
+    /// on until `visit` returns false, about `work_max` keys were looked at, or nothing is left: then it
+    /// returns false.
+    pub fn read_frozen(
+        &mut self,
+        work_max: usize,
+        visit: &mut dyn FnMut(Item<'_>) -> bool,
+    ) -> bool {
+        match &mut self.frozen {
+            Some(frozen) => {
+                let domains = &self.domains;
+                frozen.read(&self.base, work_max, &mut |at, key, value| {
+                    visit(Item {
+                        domain: domains[at].0,
+                        key,
+                        value,
+                    })
+                })
+            }
+            None => false,
+        }
+    }
+
+    /// Puts a key of a snapshot into the base.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] if batches were committed already or the domain is unknown.
+    pub fn restore_key(
+        &mut self,
+        domain: Domain,
+        key: &[u8],
+        value: &Bytes,
+    ) -> Result<(), OutOfOrder> {
+        if self.committed != Height::ZERO || !self.layers.is_empty() {
+            return Err(OutOfOrder::Speculating);
+        }
+        let at = self
+            .position(domain)
+            .ok_or(OutOfOrder::UnknownDomain(domain))?;
+        self.base[at].write(key, Some(value));
+        Ok(())
+    }
+
+    /// All keys of a snapshot of this height are there.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] if batches were committed already.
+    pub fn restored(&mut self, height: Height) -> Result<(), OutOfOrder> {
+        if self.committed != Height::ZERO || !self.layers.is_empty() {
+            return Err(OutOfOrder::Speculating);
+        }
+        self.committed = height;
+        Ok(())
     }
 
     /// The declared domains in ascending order.
@@ -209,9 +292,16 @@ impl Store {
         self.check_domains(writes)?;
         for write in &writes.0 {
             let at = self.position(write.domain).expect("checked above");
-            merge(&mut self.base[at], &write.key, write.value.as_ref());
+            self.merge(at, &write.key, write.value.as_ref());
         }
         Ok(())
+    }
+
+    fn merge(&mut self, at: usize, key: &[u8], value: Option<&Bytes>) {
+        let before = self.base[at].write(key, value);
+        if let Some(frozen) = &mut self.frozen {
+            frozen.written(at, key, before);
+        }
     }
 
     fn check_domains(&self, writes: &WriteSet) -> Result<(), OutOfOrder> {
@@ -228,24 +318,6 @@ impl Store {
     /// Domains are few (under twenty), so a linear search beats hashing.
     pub(crate) fn position(&self, domain: Domain) -> Option<usize> {
         self.domains.iter().position(|(d, _)| *d == domain)
-    }
-}
-
-/// Copies into the base: a slice kept there would keep its whole batch in memory for ever.
-fn merge(base: &mut Map<Bytes>, key: &[u8], value: Option<&Bytes>) {
-    match value {
-        None => {
-            base.remove(key);
-        }
-        Some(value) => {
-            let value = Bytes::copy_from_slice(value);
-            match base.get_mut(key) {
-                Some(old) => *old = value,
-                None => {
-                    base.insert(Bytes::copy_from_slice(key), value);
-                }
-            }
-        }
     }
 }
 
