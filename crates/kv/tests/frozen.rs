@@ -11,6 +11,7 @@ const ORDERED: Domain = Domain(3);
 const HASHED: Domain = Domain(7);
 
 type Model = BTreeMap<(Domain, Vec<u8>), Vec<u8>>;
+type Seen = Vec<((Domain, Vec<u8>), Vec<u8>)>;
 
 fn store() -> Store {
     Store::new([(HASHED, Layout::Hashed), (ORDERED, Layout::Ordered)])
@@ -66,12 +67,7 @@ fn apply(model: &mut Model, writes: &WriteSet) {
 }
 
 /// Reads on and gives whether anything may be left.
-fn read(
-    store: &mut Store,
-    work: usize,
-    keys: usize,
-    seen: &mut Vec<((Domain, Vec<u8>), Vec<u8>)>,
-) -> bool {
+fn read(store: &mut Store, work: usize, keys: usize, seen: &mut Seen) -> bool {
     let mut left = keys;
     store.read_frozen(work, &mut |Item { domain, key, value }| {
         seen.push(((domain, key.to_vec()), value.to_vec()));
