@@ -16,6 +16,7 @@ mod logs;
 mod lookup;
 mod methods;
 mod params;
+mod proof;
 mod simulate;
 mod submit;
 mod watch;

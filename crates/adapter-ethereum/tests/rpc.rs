@@ -506,6 +506,35 @@ fn a_receipt_comes_with_the_send_if_asked_for() {
 }
 
 #[test]
+fn the_ledgers_receipt_comes_with_the_parts_of_its_claim() {
+    let node = Node::new();
+    let raws = [0, 1].map(|from| node.signed(from, 0, TxKind::Call(COUNTER), vec![]));
+    for raw in &raws {
+        node.ok("eth_sendRawTransaction", json!([raw]));
+    }
+    // Two in one request: the second waits until the first was answered.
+    let call = |id: usize, raw: &Bytes| json!({"jsonrpc": "2.0", "id": id, "method": "coco_getReceipt", "params": [keccak256(raw)]});
+    let replies = node.post(json!([call(0, &raws[0]), call(1, &raws[1])]).to_string());
+    for (id, raw) in raws.iter().enumerate() {
+        let receipt = &replies[id]["result"];
+        assert_eq!(receipt["protocol"], "ethereum");
+        assert_eq!(receipt["height"], id + 1);
+        assert_eq!(receipt["claim"]["unit"], json!(keccak256(raw)));
+        assert_eq!(receipt["claim"]["transaction"], json!(raw));
+        let expected = format!("receipt {} 0", id + 1);
+        assert_eq!(
+            receipt["receipt"],
+            json!(format!("0x{}", hex::encode(expected)))
+        );
+    }
+    let unknown = node.ok("coco_getReceipt", json!([B256::repeat_byte(9)]));
+    assert_eq!(unknown, Value::Null);
+    node.0.borrow_mut().leaderless = true;
+    let refused = node.error("coco_getReceipt", json!([keccak256(&raws[0])]));
+    assert_eq!(refused, (-32000, "not signed yet".to_owned()));
+}
+
+#[test]
 fn a_linear_read_asks_the_leader_first() {
     let node = Node::new();
     node.send(0, TxKind::Call(COUNTER), vec![]);

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use types::{Height, Millis, UnitId};
 
 use crate::command::{Command, IdOrigin, Op, Submission, Version};
-use crate::machine::{KeyValue, another_request};
-use crate::route::{self, Consistency, Route};
+use crate::machine::{KeyValue, another_request, unit_id};
+use crate::route::{self, Consistency, Route, Which};
 use crate::state::{self, VALUES};
 
 /// Bytes of keys and values after which a listing ends early.
@@ -61,6 +61,10 @@ impl Front for HttpFront {
                     until: None,
                 })
             }
+            Ok(Route::Receipt(which)) => Box::new(Proof {
+                caller: caller.clone(),
+                which,
+            }),
             Ok(Route::Write {
                 request_id,
                 commands,
@@ -296,8 +300,10 @@ impl Exchange for Write {
                     let Ok(batch) = context.batch(*height) else {
                         return Progress::Pending;
                     };
+                    let position = batch.as_deref().and_then(|batch| position_of(batch, *unit));
                     return Progress::Ready(written(
                         *height,
+                        position,
                         batch.as_deref(),
                         *unit,
                         commands,
@@ -320,6 +326,7 @@ impl Exchange for Write {
                         let receipt = at.map(|(_, receipt)| receipt.clone()).unwrap_or_default();
                         return Progress::Ready(written(
                             height,
+                            Some(position),
                             batch.as_deref(),
                             *unit,
                             commands,
@@ -379,8 +386,14 @@ fn submit(
     Ok(Step::ExpectFate { unit, commands })
 }
 
+fn position_of(batch: &Batch, id: UnitId) -> Option<u32> {
+    let at = batch.units.iter().position(|(unit, _)| unit.id == id)?;
+    u32::try_from(at).ok()
+}
+
 fn written(
     height: Height,
+    position: Option<u32>,
     batch: Option<&Batch>,
     unit: UnitId,
     commands: &[Command],
@@ -407,10 +420,92 @@ fn written(
     if let Some(batch) = batch {
         answer["index"] = json!(batch.index);
         answer["term"] = json!(batch.term);
+        answer["position"] = json!(position);
     }
     let mut response = Response::json(200, answer.to_string());
     response.headers.push(("etag", format!("\"{version}\"")));
     response
+}
+
+/// A receipt of the ledger: for what stands at a place, or for a request of the caller's own.
+struct Proof {
+    caller: Caller,
+    which: Which,
+}
+
+impl Exchange for Proof {
+    fn poll(&mut self, context: &mut dyn Context) -> Progress {
+        match self.answer(context) {
+            Ok(Some(response)) => Progress::Ready(response),
+            Ok(None) => Progress::Pending,
+            Err(Lost) => Progress::Ready(error(
+                503,
+                &Reject::new(Kind::Fault, "this node is being stopped: use another"),
+            )),
+        }
+    }
+}
+
+impl Proof {
+    /// `None`: something is being fetched.
+    fn answer(&self, context: &mut dyn Context) -> Result<Option<Response>, Lost> {
+        use adapter::Machine as _;
+        let none = |message: &str| Ok(Some(error(404, &Reject::new(Kind::Invalid, message))));
+        let (height, named) = match &self.which {
+            Which::At { height, .. } => (*height, None),
+            Which::Request(id) => match state::done(context.view(), self.caller.actor, id)? {
+                Some(done) => (done.height, Some(unit_id(self.caller.actor, id))),
+                None => {
+                    return none(
+                        "no request of yours with this id is remembered: ask by height and position",
+                    );
+                }
+            },
+        };
+        let Ok(batch) = context.batch(height) else {
+            return Ok(None);
+        };
+        let Some(batch) = batch else {
+            return none("there is no such batch");
+        };
+        let position = match (&self.which, named) {
+            (Which::At { position, .. }, _) => Some(*position),
+            (_, Some(id)) => position_of(&batch, id),
+            (_, None) => None,
+        };
+        let found =
+            position.and_then(|position| Some((position, batch.units.get(position as usize)?))); // widening
+        let Some((position, (unit, result))) = found else {
+            return none("the batch has no such transaction");
+        };
+        if KeyValue.authorize(context.view(), &self.caller, Action::ReadReceipt { unit })?
+            != Access::Allow
+        {
+            let reject = Reject::new(Kind::Unauthorized, "you may not have this receipt");
+            return Ok(Some(error(403, &reject)));
+        }
+        Ok(match context.receipt(height, position) {
+            Err(_) => None,
+            Ok(Err(reject)) => Some(error(503, &reject)),
+            Ok(Ok(receipt)) => {
+                let answer = json!({
+                    "format": "coco-receipt/1",
+                    "protocol": "kv",
+                    "height": height,
+                    "position": position,
+                    "claim": {
+                        "digest": hex::encode(KeyValue.claim_digest(unit, result).0),
+                        "unit": unit.id,
+                        "actor": unit.caller,
+                        "transaction": hex::encode(&unit.raw),
+                        "result": hex::encode(result),
+                    },
+                    "receipt": hex::encode(&receipt),
+                });
+                Some(Response::json(200, answer.to_string()))
+            }
+        })
+    }
 }
 
 /// Documented with the surface: the kind of refusal decides the status.

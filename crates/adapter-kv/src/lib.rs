@@ -18,6 +18,8 @@
 //! POST   /batch           {"commands":[{"op":"put","key":"k","value":"v"},
 //!                                      {"op":"delete","key":"k"},
 //!                                      {"op":"put","key":"k","value":"v","expect":{"value":"u"}}]}
+//! GET    /receipt/<height>/<position>          the ledger's proof (docs/receipts.md)
+//! GET    /receipt/request/<Coco-Request-Id>    the same, for a request of the caller's own
 //! ```
 //! Keys are text of up to 1 KiB, percent-encoded in the path; values are any bytes up to 64 KiB. A write
 //! with the header `Coco-Request-Id` (up to 64 visible characters, chosen by the client) is done once

@@ -7,7 +7,7 @@ use adapter::{
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use types::{Digest, Millis, UnitId};
+use types::{ActorId, Digest, Millis, UnitId};
 
 use crate::command::{Condition, IdOrigin, Op, Submission, Version};
 use crate::state::{self, Done, REQUEST_AGES, REQUESTS, Record, SETTINGS, VALUES};
@@ -81,13 +81,8 @@ impl Machine for KeyValue {
         }
         // The identity of a unit is its client's name for it, so whatever is sent under that name
         // again is the same unit.
-        let id = Sha256::new()
-            .chain_update(b"coco/kv/request/1")
-            .chain_update(caller.actor.0)
-            .chain_update(&submission.request_id)
-            .finalize();
         Ok(Ticket {
-            id: UnitId(id.into()),
+            id: unit_id(caller.actor, &submission.request_id),
             lane: Bytes::new(),
             lane_seq: 0,
             lane_next: 0,
@@ -228,6 +223,16 @@ fn unmet(condition: &Condition, before: Option<&Record>) -> Option<Reject> {
         (Condition::Value(_), Some(_)) => "the key has another value: read it again",
     };
     Some(Reject::new(Kind::Invalid, message))
+}
+
+/// The identity of the unit that an actor names so.
+pub(crate) fn unit_id(actor: ActorId, request_id: &[u8]) -> UnitId {
+    let id = Sha256::new()
+        .chain_update(b"coco/kv/request/1")
+        .chain_update(actor.0)
+        .chain_update(request_id)
+        .finalize();
+    UnitId(id.into())
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {

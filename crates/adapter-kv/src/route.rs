@@ -3,6 +3,7 @@
 use adapter::{Kind, Reject, Request};
 use bytes::Bytes;
 use serde::Deserialize;
+use types::Height;
 
 use crate::command::{
     COMMANDS_MAX, Command, Condition, KEY_BYTES_MAX, Op, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX,
@@ -41,6 +42,18 @@ pub(crate) enum Route {
         request_id: Option<Bytes>,
         commands: Vec<Command>,
     },
+    Receipt(Which),
+}
+
+/// The unit that a receipt is wanted of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    At {
+        height: Height,
+        position: u32,
+    },
+    /// The caller's own, by the id that it gave.
+    Request(Bytes),
 }
 
 /// A status and its reason: not every refusal of HTTP is one of the protocol.
@@ -65,12 +78,16 @@ pub(crate) fn route(request: &Request) -> Result<Route, Refused> {
             consistency: query.consistency,
         }),
         (_, "/kv") => Err(refused(405, Kind::Malformed, "use GET")),
+        (method, path) if path.starts_with("/receipt/") => match method {
+            "GET" | "HEAD" => Ok(Route::Receipt(which(&path["/receipt/".len()..])?)),
+            _ => Err(refused(405, Kind::Malformed, "use GET")),
+        },
         (method, path) => {
             let Some(key) = path.strip_prefix("/kv/") else {
                 return Err(refused(
                     404,
                     Kind::Malformed,
-                    "there are /kv, /kv/<key> and /batch",
+                    "there are /kv, /kv/<key>, /batch and /receipt",
                 ));
             };
             let key = checked_key(percent_decode(key)?.into())?;
@@ -96,6 +113,21 @@ pub(crate) fn route(request: &Request) -> Result<Route, Refused> {
                 _ => Err(refused(405, Kind::Malformed, "use GET, PUT or DELETE")),
             }
         }
+    }
+}
+
+fn which(path: &str) -> Result<Which, Refused> {
+    let malformed =
+        || malformed("it is /receipt/<height>/<position> or /receipt/request/<Coco-Request-Id>");
+    match path.split_once('/').ok_or_else(malformed)? {
+        ("request", id) => {
+            let id = checked_request_id(percent_decode(id)?.into())?;
+            Ok(Which::Request(id))
+        }
+        (height, position) => Ok(Which::At {
+            height: Height(height.parse().map_err(|_| malformed())?),
+            position: position.parse().map_err(|_| malformed())?,
+        }),
     }
 }
 
@@ -131,13 +163,14 @@ fn request_id(request: &Request) -> Result<Option<Bytes>, Refused> {
     let Some(id) = request.header("coco-request-id") else {
         return Ok(None);
     };
-    if id.is_empty()
-        || id.len() > REQUEST_ID_BYTES_MAX
-        || !id.bytes().all(|byte| byte.is_ascii_graphic())
-    {
+    checked_request_id(Bytes::copy_from_slice(id.as_bytes())).map(Some)
+}
+
+fn checked_request_id(id: Bytes) -> Result<Bytes, Refused> {
+    if id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX || !id.iter().all(u8::is_ascii_graphic) {
         return Err(malformed("Coco-Request-Id has 1 to 64 visible characters"));
     }
-    Ok(Some(Bytes::copy_from_slice(id.as_bytes())))
+    Ok(id)
 }
 
 fn condition(request: &Request) -> Result<Condition, Refused> {

@@ -39,10 +39,7 @@ fn strip(json: &mut serde_json::Value) {
 
 #[track_caller]
 fn check(script: &[(&str, &str)]) {
-    let mut solo = solo();
-    for (request, expected) in script {
-        assert_eq!(ask(&mut solo, request), *expected, "{request}");
-    }
+    check_on(&mut solo(), script);
 }
 
 #[test]
@@ -54,15 +51,15 @@ fn what_was_put_is_read_listed_and_deleted() {
         ),
         (
             "PUT /kv/a%2Fb <- one",
-            r#"200 {"height":1,"index":2,"results":[{"existed":false,"key":"a/b"}],"term":1}"#,
+            r#"200 {"height":1,"index":2,"position":0,"results":[{"existed":false,"key":"a/b"}],"term":1}"#,
         ),
         (
             "PUT /kv/ac <- two",
-            r#"200 {"height":2,"index":3,"results":[{"existed":false,"key":"ac"}],"term":1}"#,
+            r#"200 {"height":2,"index":3,"position":0,"results":[{"existed":false,"key":"ac"}],"term":1}"#,
         ),
         (
             "PUT /kv/b <- three",
-            r#"200 {"height":3,"index":4,"results":[{"existed":false,"key":"b"}],"term":1}"#,
+            r#"200 {"height":3,"index":4,"position":0,"results":[{"existed":false,"key":"b"}],"term":1}"#,
         ),
         ("GET /kv/a/b", "200 one"),
         ("GET /kv/a%2fb?consistency=linear", "200 one"),
@@ -76,7 +73,7 @@ fn what_was_put_is_read_listed_and_deleted() {
         ),
         (
             "DELETE /kv/b",
-            r#"200 {"height":4,"index":5,"results":[{"existed":true,"key":"b"}],"term":1}"#,
+            r#"200 {"height":4,"index":5,"position":0,"results":[{"existed":true,"key":"b"}],"term":1}"#,
         ),
         ("GET /kv?after=ac", r#"200 {"entries":[],"height":4}"#),
     ]);
@@ -120,7 +117,7 @@ fn a_batch_is_applied_as_a_whole_or_not_at_all() {
     check(&[
         (
             r#"POST /batch <- {"commands":[{"op":"put","key":"x","value":"1"},{"op":"put","key":"y","value_hex":"ff"}]}"#,
-            r#"200 {"height":1,"index":2,"results":[{"existed":false,"key":"x"},{"existed":false,"key":"y"}],"term":1}"#,
+            r#"200 {"height":1,"index":2,"position":0,"results":[{"existed":false,"key":"x"},{"existed":false,"key":"y"}],"term":1}"#,
         ),
         (
             r#"POST /batch <- {"commands":[{"op":"delete","key":"x"},{"op":"put","key":"y","value":"2","expect":{"absent":true}}]}"#,
@@ -260,4 +257,60 @@ fn a_linear_read_without_a_leader_gives_up_and_a_local_one_does_not_need_any() {
     solo.advance(1);
     assert!(solo.received(4).starts_with(b"HTTP/1.1 503 "));
     assert_eq!(solo.http("GET", "/kv/a", "").body, "1");
+}
+
+#[test]
+fn a_receipt_is_found_by_place_or_by_the_callers_own_request() {
+    let mut solo = solo();
+    let named = [("coco-request-id", "order-7")];
+    let put = solo.http_with("PUT", "/kv/a", &named, "one");
+    assert_eq!(put.status, 200);
+    let json = |response: &http1::ClientResponse| -> serde_json::Value {
+        serde_json::from_slice(&response.body).expect("JSON")
+    };
+    let by_place = solo.http("GET", "/receipt/1/0", "");
+    let by_request = solo.http("GET", "/receipt/request/order-7", "");
+    assert_eq!((by_place.status, by_request.status), (200, 200));
+    assert_eq!(by_place.body, by_request.body);
+    let receipt = json(&by_place);
+    assert_eq!(receipt["receipt"], hex::encode("receipt 1 0"));
+    assert_eq!(receipt["claim"]["unit"], json(&put)["unit"]);
+    assert_eq!(receipt["claim"]["result"], "00", "it did not exist");
+    solo.leaderless = true;
+    check_on(
+        &mut solo,
+        &[
+            (
+                "GET /receipt/1/0",
+                r#"503 {"error":{"kind":"busy","message":"not signed yet"}}"#,
+            ),
+            (
+                "GET /receipt/1/1",
+                r#"404 {"error":{"kind":"invalid","message":"the batch has no such transaction"}}"#,
+            ),
+            (
+                "GET /receipt/2/0",
+                r#"404 {"error":{"kind":"invalid","message":"there is no such batch"}}"#,
+            ),
+            (
+                "GET /receipt/request/order-8",
+                r#"404 {"error":{"kind":"invalid","message":"no request of yours with this id is remembered: ask by height and position"}}"#,
+            ),
+            (
+                "GET /receipt/one/0",
+                r#"400 {"error":{"kind":"malformed","message":"it is /receipt/<height>/<position> or /receipt/request/<Coco-Request-Id>"}}"#,
+            ),
+            (
+                "PUT /receipt/1/0 <- x",
+                r#"405 {"error":{"kind":"malformed","message":"use GET"}}"#,
+            ),
+        ],
+    );
+}
+
+#[track_caller]
+fn check_on(solo: &mut Solo, script: &[(&str, &str)]) {
+    for (request, expected) in script {
+        assert_eq!(ask(solo, request), *expected, "{request}");
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use types::{Height, Millis, UnitId};
 
-use crate::{Batch, Caller, Reject, View};
+use crate::{Batch, Caller, Kind, Reject, View};
 
 /// A client's connection, as the worker names it. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +99,17 @@ pub trait Context {
 
     /// True once everything committed before this exchange began is in `view` (linearizable read).
     fn linear(&mut self) -> bool;
+
+    /// The ledger's receipt of a committed unit: COSE bytes, docs/receipts.md. The front asks
+    /// [`crate::Machine::authorize`] first whether the caller may have it. `Err(NotYet)`: it is being
+    /// made, which may take until the next signature is committed.
+    ///
+    /// A runtime without a ledger has none to give.
+    fn receipt(&mut self, height: Height, position: u32) -> Result<Result<Bytes, Reject>, NotYet> {
+        let _ = (height, position);
+        let message = "this node keeps no ledger, so it has no receipts";
+        Ok(Err(Reject::new(Kind::Fault, message)))
+    }
 
     /// Polls the exchange again at this time at the latest.
     fn wake_at(&mut self, time: Millis);

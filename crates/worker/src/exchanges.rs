@@ -3,10 +3,12 @@
 //! An exchange is polled when something it asked for has happened and at no other time, so a thousand
 //! clients that wait for commits cost nothing while they wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use adapter::{Batch, Caller, Context, Exchange, Fate, NotYet, Progress, Reject, Response, View};
+use adapter::{
+    Batch, Caller, Context, Exchange, Fate, Kind, NotYet, Progress, Reject, Response, View,
+};
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::Bytes;
@@ -17,6 +19,9 @@ use crate::core::{Core, Place, placed, send};
 
 /// After a linear read failed for want of a leader, it is asked for again.
 const READ_INDEX_AGAIN_MS: u64 = 100;
+
+/// Most receipts asked of the manager at once; the rest wait here. Half of what a manager allows.
+const RECEIPTS_ASKED_MAX: usize = 32;
 
 /// An exchange, named by the worker. Never used twice.
 pub(crate) type ExchangeId = u64;
@@ -42,6 +47,14 @@ struct Mine {
     units: Vec<UnitId>,
     wake_at: Option<Millis>,
     linear: Linear,
+    receipt: Option<Asked>,
+}
+
+/// The receipt that an exchange waits for; it waits for one at a time.
+struct Asked {
+    height: Height,
+    position: u32,
+    answer: Option<Result<Bytes, Reject>>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -68,6 +81,9 @@ struct Waits {
     linear_asked: BTreeMap<u64, Vec<ExchangeId>>,
     linear_heights: BTreeMap<Height, Vec<ExchangeId>>,
     linear_not_before: Millis,
+    /// Receipts to ask the manager for, and those asked, by request.
+    receipts_new: VecDeque<ExchangeId>,
+    receipts_asked: BTreeMap<u64, ExchangeId>,
     last_request: u64,
 }
 
@@ -173,6 +189,40 @@ impl Exchanges {
                 .insert(request, core::mem::take(&mut waits.linear_new));
             send(out, Out::ReadIndex(boundary::ReadIndex { request }));
         }
+        while waits.receipts_asked.len() < RECEIPTS_ASKED_MAX
+            && let Some(id) = waits.receipts_new.pop_front()
+        {
+            let Some(asked) = self.running.get(&id).and_then(|r| r.mine.receipt.as_ref()) else {
+                continue;
+            };
+            waits.last_request += 1;
+            waits.receipts_asked.insert(waits.last_request, id);
+            let request = boundary::ReceiptRequest {
+                request: waits.last_request,
+                height: asked.height.0,
+                position: asked.position,
+            };
+            send(out, Out::Receipt(request));
+        }
+    }
+
+    /// The manager's answer to a request for a receipt.
+    pub(crate) fn receipt(&mut self, reply: boundary::ReceiptReply) {
+        let Some(id) = self.waits.receipts_asked.remove(&reply.request) else {
+            return;
+        };
+        let asked = self
+            .running
+            .get_mut(&id)
+            .and_then(|r| r.mine.receipt.as_mut());
+        if let Some(asked) = asked {
+            asked.answer = Some(if reply.failure.is_empty() {
+                Ok(reply.receipt)
+            } else {
+                Err(Reject::new(Kind::Busy, reply.failure))
+            });
+            self.woken.insert(id);
+        }
     }
 
     /// The ledger's answer.
@@ -244,6 +294,7 @@ impl Waits {
         }
         // Other lists hold ids that are passed over when their turn comes.
         self.linear_new.retain(|waiter| *waiter != id);
+        self.receipts_new.retain(|waiter| *waiter != id);
     }
 }
 
@@ -316,6 +367,26 @@ impl Context for Polling<'_> {
             }
             Linear::Asked => false,
             Linear::From(height) => self.core.store.committed_height() >= height,
+        }
+    }
+
+    fn receipt(&mut self, height: Height, position: u32) -> Result<Result<Bytes, Reject>, NotYet> {
+        match &mut self.mine.receipt {
+            Some(asked) if (asked.height, asked.position) == (height, position) => {
+                let answer = asked.answer.take().ok_or(NotYet)?;
+                self.mine.receipt = None;
+                Ok(answer)
+            }
+            Some(other) if other.answer.is_none() => Err(NotYet),
+            free => {
+                *free = Some(Asked {
+                    height,
+                    position,
+                    answer: None,
+                });
+                self.waits.receipts_new.push_back(self.id);
+                Err(NotYet)
+            }
         }
     }
 

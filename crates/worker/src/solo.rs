@@ -5,6 +5,7 @@
 //! proposed, so an answer is there when [`Solo::http`] returns.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use adapter::{Front, Machine};
@@ -26,14 +27,19 @@ const STREAM: u64 = 2;
 /// One worker and a manager that commits at once.
 pub struct Solo {
     pub worker: Worker,
-    /// Linear reads fail while this is set, as without a leader.
+    /// Linear reads and receipts fail while this is set, as without a leader.
     pub leaderless: bool,
     now: Millis,
     /// Every batch body proposed and committed, by height.
     pub bodies: BTreeMap<u64, Bytes>,
+    /// Heights whose batches the ledger here does not have, as on a node that joined by a snapshot.
+    pub absent: RangeInclusive<u64>,
+    /// Batches that the worker asked the ledger for.
+    pub loaded: u64,
     received: BTreeMap<u64, BytesMut>,
     client: http1::Client,
     closed: Vec<u64>,
+    chunks: Vec<Bytes>,
 }
 
 impl Solo {
@@ -46,36 +52,119 @@ impl Solo {
         front: Box<dyn Front>,
         settings: impl Into<Bytes>,
     ) -> Self {
+        let mut solo = Self::start(machine, front, settings.into(), false);
+        solo.lead();
+        solo
+    }
+
+    /// Starts a worker on a snapshot of this height, beside a ledger with these batches. It follows until
+    /// [`Solo::lead`].
+    ///
+    /// # Panics
+    /// If the snapshot cannot be used.
+    pub fn restored(
+        machine: Arc<dyn Machine>,
+        front: Box<dyn Front>,
+        height: u64,
+        snapshot: &[Bytes],
+        bodies: BTreeMap<u64, Bytes>,
+    ) -> Self {
+        let mut solo = Self::start(machine, front, Bytes::new(), true);
+        solo.bodies = bodies;
+        for (sequence, data) in (0..).zip(snapshot) {
+            solo.tell(In::Restore(boundary::Restore {
+                height,
+                sequence,
+                data: data.clone(),
+                last: sequence + 1 == snapshot.len() as u64, // widening
+                time: 0,
+            }));
+        }
+        assert_eq!(solo.worker.height().0, height, "the last chunk makes it ready");
+        solo.open(STREAM, "ada");
+        solo
+    }
+
+    fn start(
+        machine: Arc<dyn Machine>,
+        front: Box<dyn Front>,
+        settings: Bytes,
+        restore: bool,
+    ) -> Self {
         let protocol = machine.describe().protocol.to_owned();
         let mut solo = Self {
             worker: Worker::new(machine, front),
             leaderless: false,
             now: START,
             bodies: BTreeMap::new(),
+            absent: 1..=0,
+            loaded: 0,
             received: BTreeMap::new(),
             client: http1::Client::new(http1::Options {
                 body_bytes_max: types::limits::FRAME_BYTES_MAX,
                 ..http1::Options::application()
             }),
             closed: Vec::new(),
+            chunks: Vec::new(),
         };
         let hello = boundary::Hello {
             protocol,
-            settings: settings.into(),
+            settings,
             genesis_time: START.0,
             verify_forwarded: false,
             worker_key: Bytes::from_static(&[7; 32]),
+            restore,
             ..Default::default()
         };
         solo.tell(In::Hello(hello));
-        solo.tell(In::Lead(boundary::Lead {
+        if !restore {
+            solo.open(STREAM, "ada");
+        }
+        solo
+    }
+
+    /// Makes the worker leader.
+    pub fn lead(&mut self) {
+        let height = self.worker.height().0;
+        self.tell(In::Lead(boundary::Lead {
             term: 1,
+            height,
             in_flight_max: 4,
             entropy_seed: Bytes::from_static(&[8; 32]),
             ..Default::default()
         }));
-        solo.open(STREAM, "ada");
-        solo
+    }
+
+    /// Gives a batch of another leader to the worker, which follows.
+    pub fn apply(&mut self, height: u64, body: Bytes) {
+        self.bodies.insert(height, body.clone());
+        let apply = boundary::Apply {
+            height,
+            index: height + 1,
+            term: 1,
+            time: self.now.0,
+            body,
+        };
+        self.tell(In::Apply(apply));
+    }
+
+    /// Has the worker freeze its state; [`Solo::snapshot_chunks`] asks for it.
+    pub fn take_snapshot(&mut self) {
+        let height = self.worker.height().0;
+        self.chunks.clear();
+        self.tell(In::TakeSnapshot(boundary::TakeSnapshot { height }));
+    }
+
+    /// The next chunks of the snapshot of `height`, at most so many.
+    pub fn snapshot_chunks(&mut self, height: u64, chunks: u32) -> Vec<Bytes> {
+        self.tell(In::SnapshotCredit(boundary::SnapshotCredit { height, chunks }));
+        core::mem::take(&mut self.chunks)
+    }
+
+    /// A snapshot of the present state.
+    pub fn snapshot(&mut self) -> Vec<Bytes> {
+        self.take_snapshot();
+        self.snapshot_chunks(self.worker.height().0, u32::MAX)
     }
 
     /// Moves the clock.
@@ -159,7 +248,7 @@ impl Solo {
     /// If the worker reports a failure.
     pub fn tell(&mut self, message: In) {
         let mut inbox = vec![message];
-        while !inbox.is_empty() {
+        while !inbox.is_empty() || self.worker.has_work() {
             let mut out = Vec::new();
             for message in inbox.drain(..) {
                 let message = ManagerToWorker {
@@ -201,7 +290,9 @@ impl Solo {
                 None
             }
             Out::History(request) => {
-                let body = self.bodies.get(&request.height).cloned();
+                self.loaded += 1;
+                let here = !self.absent.contains(&request.height);
+                let body = self.bodies.get(&request.height).filter(|_| here).cloned();
                 Some(In::History(boundary::HistoryBatch {
                     request: request.request,
                     height: request.height,
@@ -212,6 +303,10 @@ impl Solo {
                     body: body.unwrap_or_default(),
                 }))
             }
+            Out::SnapshotChunk(chunk) => {
+                self.chunks.push(chunk.data);
+                None
+            }
             Out::ReadIndex(request) => Some(In::ReadIndex(boundary::ReadIndexReply {
                 request: request.request,
                 height: self.worker.height().0,
@@ -221,13 +316,24 @@ impl Solo {
                     String::new()
                 },
             })),
+            Out::Receipt(request) => {
+                // There is no ledger behind this; what comes says what was asked for.
+                let receipt = format!("receipt {} {}", request.height, request.position);
+                Some(In::Receipt(boundary::ReceiptReply {
+                    request: request.request,
+                    receipt: receipt.into(),
+                    failure: if self.leaderless {
+                        "not signed yet".into()
+                    } else {
+                        String::new()
+                    },
+                }))
+            }
             Out::Log(log) => panic!("the worker complains: {}", log.text),
             Out::Applied(_)
             | Out::Forward(_)
             | Out::Refused(_)
             | Out::Metrics(_)
-            | Out::SnapshotChunk(_)
-            | Out::Receipt(_)
             | Out::Consumed(_) => None,
         }
     }

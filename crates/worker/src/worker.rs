@@ -137,7 +137,8 @@ impl Worker {
             In::ReadIndex(reply) => self.exchanges.read_index(&self.core, &reply),
             In::Time(_) => {}
             In::Drain(_) => self.core.draining = true,
-            In::TakeSnapshot(_) | In::SnapshotCredit(_) | In::Restore(_) | In::Receipt(_) => {}
+            In::Receipt(reply) => self.exchanges.receipt(reply),
+            In::TakeSnapshot(_) | In::SnapshotCredit(_) | In::Restore(_) => {}
         }
     }
 

@@ -152,6 +152,7 @@ pub(crate) fn answer(
         "eth_getTransactionReceipt" => {
             receipt_by_hash(session, context, &params.required(0)?)?.into()
         }
+        "coco_getReceipt" => super::proof::receipt(session, context, &params.required(0)?)?.into(),
 
         "eth_getBalance" => {
             let address: Address = params.required(0)?;
