@@ -1,4 +1,4 @@
-//! The administrative channel, read: status, nodes, network, constitution.
+//! The administrative channel: status, nodes, network, constitution; and what members sign, handed in.
 
 use serde_json::Value;
 
@@ -68,18 +68,36 @@ impl Admin {
         let response = self
             .http
             .request("GET", target, &[], &[], Retry::Idempotent)?;
+        self.read(&response)
+    }
+
+    fn read(&self, response: &ClientResponse) -> Result<Value, Problem> {
         let address = self.address();
-        if response.status != 200 {
+        if !matches!(response.status, 200 | 202) {
             return Err(Problem::Refused {
                 address,
                 status: response.status,
-                text: text(&response),
+                text: text(response),
             });
         }
         serde_json::from_slice(&response.body).map_err(|error| Problem::Misbehaved {
             address,
             reason: format!("not JSON: {error}"),
         })
+    }
+
+    /// Hands in a signed message (`governance::SignedMessage`) at `/v1/proposals`, `/v1/ballots` or
+    /// `/v1/withdrawals`. Handing it in twice has the effect of once, so it is sent again to another
+    /// node when one is lost.
+    ///
+    /// # Errors
+    /// [`Problem::Refused`] with what the network says, or whatever kept it from answering.
+    pub fn submit(&mut self, target: &str, message: &[u8]) -> Result<Value, Problem> {
+        let headers = [("content-type", "application/cbor")];
+        let response = self
+            .http
+            .request("POST", target, &headers, message, Retry::Idempotent)?;
+        self.read(&response)
     }
 
     /// `host:port` of the node that answers now.
