@@ -23,7 +23,8 @@ mod proposals;
 mod protocols;
 mod receipts;
 mod sessions;
-mod wire;
+#[doc(hidden)] // for the fuzzing harness
+pub mod wire;
 mod workers;
 
 #[cfg(feature = "mutations")]

@@ -17,3 +17,10 @@ mod random;
 mod world;
 
 pub use world::{Failure, Options, Report, run};
+
+/// One node of a network, for harnesses that play the world themselves.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::network::{Consortium, START, address};
+    pub use crate::node::Node;
+}

@@ -157,6 +157,17 @@ impl Node {
         self.run(now, Input::Host(message), consortium)
     }
 
+    /// A worker says something that no worker of ours would.
+    pub fn tell_as_worker(
+        &mut self,
+        now: Millis,
+        worker: u64,
+        message: boundary::WorkerToManager,
+        consortium: &Consortium,
+    ) -> Vec<manager_to_host::Message> {
+        self.run(now, Input::Worker(worker, message), consortium)
+    }
+
     /// One turn of the enclaves: a message, everything that it leads to between manager, workers and
     /// platform, and the flushes of both.
     fn run(

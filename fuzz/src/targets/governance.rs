@@ -1,0 +1,202 @@
+//! Administrative commands, constitutions and node tuples.
+
+use std::cell::OnceCell;
+
+use crypto::{Entropy, PublicKey};
+use governance::{
+    AdmitNode, Command, Constitution, Departure, EpochCause, Genesis, Listed, NetworkIdentity,
+    NodeTuple, SignedTuple, State, admission_from_public, facts_from_public,
+};
+use sim::parts::{Consortium, START, address};
+use types::{Epoch, Index, Millis, NodeId};
+
+use crate::{Pieces, pieces};
+
+/// A consortium, and the genesis of its network in two parts.
+struct Known {
+    consortium: Consortium,
+    genesis: Command,
+    key: PublicKey,
+}
+
+thread_local! {
+    static KNOWN: OnceCell<Known> = const { OnceCell::new() };
+}
+
+fn with<R>(f: impl FnOnce(&Known) -> R) -> R {
+    KNOWN.with(|known| f(known.get_or_init(known_network)))
+}
+
+fn known_network() -> Known {
+    let mut entropy = Entropy::new(&[2; 32]);
+    let consortium = Consortium::new(3, &mut entropy);
+    let network_key = crypto::SigningKey::generate(&mut entropy);
+    let certificate =
+        channel::network_certificate(&network_key, "sim", Millis(0), START.plus(1 << 40), [1; 16]);
+    let key = *crypto::SigningKey::generate(&mut entropy).public();
+    let tuple = NodeTuple {
+        network: consortium.constitution.network_id(),
+        owner: consortium.members[0].name.clone(),
+        address: address(0),
+        key,
+        constitution: consortium.constitution.digest(),
+    };
+    let node = AdmitNode {
+        id: State::FIRST_NODE,
+        replaces: None,
+        tuple: tuple.sign(&consortium.members[0].key),
+        chain: Listed::all(std::slice::from_ref(&consortium.members[0].certificate)),
+        evidence: b"evidence".to_vec(),
+        endorsements: Vec::new(),
+        challenge: Vec::new(),
+    };
+    let genesis = Command::Genesis(Box::new(Genesis {
+        constitution: consortium.constitution.clone(),
+        identity: NetworkIdentity::new(certificate, &network_key).expect("its own key"),
+        node,
+    }));
+    Known {
+        consortium,
+        genesis,
+        key,
+    }
+}
+
+/// One encoding of one command; what is applied or refused leaves a state that can go on.
+pub fn command(data: &[u8]) {
+    let mut pieces = Pieces(data);
+    let public = pieces.piece();
+    let private = pieces.0;
+    if let Ok(command) = Command::from_parts(public, private) {
+        assert!(command.public() == public && command.private().as_slice() == private);
+    }
+    let _ = admission_from_public(public);
+    let _ = facts_from_public(public);
+    let mut fresh = State::new();
+    let _ = fresh.apply_public(Index(1), START, public);
+    with(|known| {
+        let mut state = State::new();
+        state
+            .apply(Index(1), START, &known.genesis)
+            .expect("a genesis");
+        if state.apply_public(Index(2), START, public).is_err() {
+            state
+                .apply(
+                    Index(2),
+                    START,
+                    &Command::OpenEpoch {
+                        epoch: Epoch(2),
+                        cause: EpochCause::Timer,
+                    },
+                )
+                .ok();
+        }
+        if let Some(node) = state.node_by_key(&known.key) {
+            assert_eq!(node.id, State::FIRST_NODE);
+        }
+    });
+}
+
+pub fn commands() -> Vec<Vec<u8>> {
+    with(|known| {
+        let Command::Genesis(genesis) = &known.genesis else {
+            unreachable!("made as one");
+        };
+        let mut second = genesis.node.clone();
+        second.id = NodeId(2);
+        let others = [
+            Command::AdmitNode(Box::new(second)),
+            Command::RemoveNode {
+                node: State::FIRST_NODE,
+                departure: Departure::Ejected,
+            },
+            Command::Configure(governance::Configuration::default()),
+            Command::RenewLease {
+                node: State::FIRST_NODE,
+                number: 2,
+                expires: START.plus(5),
+            },
+            Command::OpenEpoch {
+                epoch: Epoch(1),
+                cause: EpochCause::Timer,
+            },
+        ];
+        std::iter::once(&known.genesis)
+            .chain(&others)
+            .map(|command| [&pieces(&[&command.public()])[..], &command.private()].concat())
+            .collect()
+    })
+}
+
+/// One encoding of one constitution; whatever it says, it can be judged and named.
+pub fn constitution(data: &[u8]) {
+    if let Ok(read) = Constitution::from_cbor(data) {
+        assert!(read.to_cbor() == data, "two encodings of one constitution");
+        judge(&read);
+    }
+}
+
+fn judge(constitution: &Constitution) {
+    let valid = constitution.validate();
+    let _ = (constitution.digest(), constitution.network_id());
+    let _ = constitution.summary();
+    if valid.is_ok() {
+        let text = constitution.to_toml();
+        let again = Constitution::from_toml(&text).expect("own text");
+        assert_eq!(
+            again.digest(),
+            constitution.digest(),
+            "the text says another"
+        );
+    }
+}
+
+pub fn constitutions() -> Vec<Vec<u8>> {
+    with(|known| vec![known.consortium.constitution.to_cbor()])
+}
+
+pub fn toml(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(read) = Constitution::from_toml(text)
+    {
+        judge(&read);
+    }
+}
+
+pub fn tomls() -> Vec<Vec<u8>> {
+    with(|known| vec![known.consortium.constitution.to_toml().into_bytes()])
+}
+
+/// A tuple has one encoding, and is an owner's only with the owner's signature.
+pub fn tuple(data: &[u8]) {
+    if let Ok(read) = NodeTuple::from_cbor(data) {
+        assert!(read.to_cbor() == data, "two encodings of one tuple");
+    }
+    with(|known| {
+        let member = &known.consortium.members[0];
+        let chain = std::slice::from_ref(&member.certificate);
+        if let Ok(signed) = SignedTuple::verify(data, chain, &known.consortium.constitution, START)
+        {
+            assert_eq!(signed.tuple().owner, member.name);
+            assert_eq!(signed.tuple().key, known.key, "nobody signed another key");
+        }
+    });
+}
+
+pub fn tuples() -> Vec<Vec<u8>> {
+    with(|known| {
+        let Command::Genesis(genesis) = &known.genesis else {
+            unreachable!("made as one");
+        };
+        let member = &known.consortium.members[0];
+        let chain = std::slice::from_ref(&member.certificate);
+        let signed = SignedTuple::verify(
+            &genesis.node.tuple,
+            chain,
+            &known.consortium.constitution,
+            START,
+        )
+        .expect("signed by its owner");
+        vec![genesis.node.tuple.clone(), signed.tuple().to_cbor()]
+    })
+}
