@@ -27,4 +27,8 @@ impl WorkerProcess for Process {
     fn flush(&mut self, now: Millis, out: &mut Vec<WorkerToManager>) {
         self.0.flush(now, out);
     }
+
+    fn has_work(&self) -> bool {
+        self.0.has_work()
+    }
 }

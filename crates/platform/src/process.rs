@@ -42,4 +42,9 @@ pub trait WorkerProcess {
 
     /// All that had arrived has been handled: send what was held back to be batched.
     fn flush(&mut self, now: Millis, out: &mut Vec<WorkerToManager>);
+
+    /// True if `flush` has more to do at once, though nothing comes in.
+    fn has_work(&self) -> bool {
+        false
+    }
 }

@@ -13,7 +13,7 @@ use boundary::{
     HostToManager, ManagerToWorker, Message, PlatformToManager, WorkerToManager, manager_to_host,
     platform_to_manager,
 };
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use types::Millis;
 
 use crate::link::{Link, READ_BYTES, Reading};
@@ -27,6 +27,11 @@ pub(crate) const WORKER_MANAGER: i32 = 3;
 
 /// Most reads from one socket in one turn, so that the others get theirs: 4 MiB.
 const READS_PER_TURN_MAX: usize = 16;
+
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Runs a manager image. Its first message is `Launched`, with 32 bytes of entropy that this process
 /// and the launcher drew together.
@@ -105,7 +110,10 @@ impl ManagerLoop {
 
     fn wait_for_launch(&mut self) -> PlatformToManager {
         loop {
-            wait(&mut [PollFd::new(&self.platform.socket(), PollFlags::IN)]);
+            wait(
+                &mut [PollFd::new(&self.platform.socket(), PollFlags::IN)],
+                None,
+            );
             let reading = self.platform.read_with_descriptors(&mut self.buffer);
             match self.platform.next() {
                 Ok(Some(message)) => return message,
@@ -237,7 +245,7 @@ impl ManagerLoop {
         polled.push(interest(&self.platform, true));
         let open = self.workers.values().filter(|link| !link.is_ended());
         polled.extend(open.map(|link| interest(link, true)));
-        wait(&mut polled);
+        wait(&mut polled, None);
     }
 
     /// The last word reaches the host before the process ends.
@@ -268,7 +276,10 @@ fn run_worker_loop<P: WorkerProcess>(mut manager: Link, process: &mut P) -> ! {
             manager.push(&message);
         }
         manager.write();
-        wait(&mut [interest(&manager, !manager.is_congested())]);
+        let congested = manager.is_congested();
+        // Work of its own goes on between messages, as long as the manager reads what comes of it.
+        let at_once = (process.has_work() && !congested).then_some(&NO_TIME);
+        wait(&mut [interest(&manager, !congested)], at_once);
     }
 }
 
@@ -301,8 +312,8 @@ fn interest(link: &Link, read: bool) -> PollFd<'_> {
     PollFd::from_borrowed_fd(link.socket(), flags)
 }
 
-fn wait(polled: &mut [PollFd<'_>]) {
-    match rustix::event::poll(polled, None) {
+fn wait(polled: &mut [PollFd<'_>], at_most: Option<&Timespec>) {
+    match rustix::event::poll(polled, at_most) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(errno) => words::end(&format!("poll failed: {errno}"), words::EXPLAINED),
     }

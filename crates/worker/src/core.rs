@@ -24,6 +24,8 @@ use crate::history::History;
 use crate::leading::Leading;
 use crate::pool::{self, Origin, Pool, PoolLimits};
 use crate::recent::Recent;
+use crate::restore::{Restoring, Unusable};
+use crate::snapshot::Giving;
 
 /// Ids of committed units remembered for deduplication and [`Fate::Committed`]. 48 MiB at the worst.
 /// Beyond it the machine's own state answers (a nonce, a stored request id).
@@ -63,12 +65,26 @@ pub(crate) struct Core {
     /// Time of the last committed batch.
     pub(crate) committed_time: Millis,
     pub(crate) draining: bool,
+    /// The snapshot that is being given out.
+    pub(crate) giving: Option<Giving>,
     /// Units whose fate has changed since exchanges were last told.
     pub(crate) changed: Vec<UnitId>,
     committed_ids: Recent<UnitId, (Height, u32)>,
     rejections: Recent<UnitId, Reject>,
     refusals: BTreeMap<u64, Vec<boundary::RefusedUnit>>,
     expiry_at: Millis,
+}
+
+/// The state of a protocol that has none yet.
+fn empty_state(machine: &dyn Machine) -> State {
+    let domains = machine.describe().domains.into_iter().map(|spec| {
+        let layout = match spec.layout {
+            Layout::Hashed => kv::Layout::Hashed,
+            Layout::Ordered => kv::Layout::Ordered,
+        };
+        (spec.domain, layout)
+    });
+    State(Store::new(domains))
 }
 
 /// Who makes batches.
@@ -90,15 +106,8 @@ pub(crate) struct Following {
 
 impl Core {
     pub(crate) fn new(machine: Arc<dyn Machine>, limits: PoolLimits) -> Self {
-        let domains = machine.describe().domains.into_iter().map(|spec| {
-            let layout = match spec.layout {
-                Layout::Hashed => kv::Layout::Hashed,
-                Layout::Ordered => kv::Layout::Ordered,
-            };
-            (spec.domain, layout)
-        });
         Self {
-            store: State(Store::new(domains)),
+            store: empty_state(&*machine),
             machine,
             pool: Pool::new(limits),
             history: History::default(),
@@ -110,6 +119,7 @@ impl Core {
             manager_now: Millis::ZERO,
             committed_time: Millis::ZERO,
             draining: false,
+            giving: None,
             changed: Vec::new(),
             committed_ids: Recent::new(COMMITTED_IDS_MAX),
             rejections: Recent::new(REJECTIONS_MAX),
@@ -140,6 +150,78 @@ impl Core {
             ..Following::default()
         });
         Ok(())
+    }
+
+    /// A chunk of a snapshot, in the place of the first state. Gives its height when it was the last.
+    /// What was read of an earlier one is thrown away when one begins, and when one cannot be used.
+    pub(crate) fn restore(
+        &mut self,
+        restoring: &mut Option<Restoring>,
+        chunk: &boundary::Restore,
+    ) -> Result<bool, Unusable> {
+        if chunk.sequence == 0 || restoring.is_none() {
+            self.store = empty_state(&*self.machine);
+            let descriptor = self.machine.describe();
+            *restoring = Some(Restoring::new(
+                descriptor.protocol,
+                descriptor.state_format,
+                Height(chunk.height),
+            ));
+        }
+        let reading = restoring.as_mut().expect("made above");
+        match reading.chunk(&mut self.store, chunk) {
+            Ok(None) => Ok(false),
+            Ok(Some(time)) => {
+                self.committed_time = time;
+                self.role = Role::Following(Following {
+                    since: self.now,
+                    ..Following::default()
+                });
+                *restoring = None;
+                Ok(true)
+            }
+            Err(unusable) => {
+                self.store = empty_state(&*self.machine);
+                *restoring = None;
+                Err(unusable)
+            }
+        }
+    }
+
+    /// The state of this height, which must be the one committed last, is to be given out.
+    pub(crate) fn take_snapshot(&mut self, height: Height, out: &mut Vec<WorkerToManager>) {
+        self.giving = None;
+        self.store.thaw();
+        let committed = self.store.committed_height();
+        if height != committed {
+            let text = format!("a snapshot of height {height} cannot be taken at {committed}");
+            return send(out, convert::log(1, text));
+        }
+        let descriptor = self.machine.describe();
+        self.giving = Some(Giving::begin(
+            &mut self.store,
+            descriptor.protocol,
+            descriptor.state_format,
+            self.committed_time,
+        ));
+    }
+
+    /// Chunks of a snapshot that the manager has room for.
+    pub(crate) fn allow_snapshot(&mut self, credit: boundary::SnapshotCredit) {
+        if let Some(giving) = &mut self.giving
+            && giving.height() == Height(credit.height)
+        {
+            giving.allow(credit.chunks);
+        }
+    }
+
+    /// A flush's share of the snapshot under way.
+    pub(crate) fn give_snapshot(&mut self, out: &mut Vec<WorkerToManager>) {
+        if let Some(giving) = &mut self.giving
+            && !giving.work(&mut self.store, out)
+        {
+            self.giving = None;
+        }
     }
 
     /// Admits a unit of a local client.

@@ -22,6 +22,9 @@ mod core;
 mod leading;
 mod pool;
 
+mod restore;
+mod snapshot;
+
 mod exchanges;
 mod streams;
 mod worker;

@@ -5,7 +5,7 @@
 //! proposed, so an answer is there when [`Solo::http`] returns.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::sync::Arc;
 
 use adapter::{Front, Machine};
@@ -33,7 +33,7 @@ pub struct Solo {
     /// Every batch body proposed and committed, by height.
     pub bodies: BTreeMap<u64, Bytes>,
     /// Heights whose batches the ledger here does not have, as on a node that joined by a snapshot.
-    pub absent: RangeInclusive<u64>,
+    pub absent: Range<u64>,
     /// Batches that the worker asked the ledger for.
     pub loaded: u64,
     received: BTreeMap<u64, BytesMut>,
@@ -80,7 +80,11 @@ impl Solo {
                 time: 0,
             }));
         }
-        assert_eq!(solo.worker.height().0, height, "the last chunk makes it ready");
+        assert_eq!(
+            solo.worker.height().0,
+            height,
+            "the last chunk makes it ready"
+        );
         solo.open(STREAM, "ada");
         solo
     }
@@ -97,7 +101,7 @@ impl Solo {
             leaderless: false,
             now: START,
             bodies: BTreeMap::new(),
-            absent: 1..=0,
+            absent: 0..0,
             loaded: 0,
             received: BTreeMap::new(),
             client: http1::Client::new(http1::Options {
@@ -157,7 +161,10 @@ impl Solo {
 
     /// The next chunks of the snapshot of `height`, at most so many.
     pub fn snapshot_chunks(&mut self, height: u64, chunks: u32) -> Vec<Bytes> {
-        self.tell(In::SnapshotCredit(boundary::SnapshotCredit { height, chunks }));
+        self.tell(In::SnapshotCredit(boundary::SnapshotCredit {
+            height,
+            chunks,
+        }));
         core::mem::take(&mut self.chunks)
     }
 

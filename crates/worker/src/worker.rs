@@ -13,6 +13,8 @@ use crate::convert;
 use crate::core::{Core, send};
 use crate::exchanges::Exchanges;
 use crate::pool::PoolLimits;
+use crate::restore::Restoring;
+use crate::snapshot::Giving;
 use crate::streams::Streams;
 
 /// Rounds of polling in one flush. An exchange that submits again whenever it is refused waits for the
@@ -39,9 +41,11 @@ pub struct Worker {
     clock: Millis,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Phase {
     ExpectHello,
+    /// The state comes in a snapshot.
+    ExpectRestore(Option<Restoring>),
     Running,
     /// The protocol's settings cannot be used; the manager was told.
     Failed,
@@ -86,7 +90,10 @@ impl Worker {
         if let In::Hello(hello) = message {
             return self.hello(hello, out);
         }
-        if self.phase != Phase::Running {
+        if let (Phase::ExpectRestore(_), In::Restore(chunk)) = (&self.phase, &message) {
+            return self.restore(chunk, out);
+        }
+        if !self.is_running() {
             return;
         }
         match message {
@@ -138,7 +145,9 @@ impl Worker {
             In::Time(_) => {}
             In::Drain(_) => self.core.draining = true,
             In::Receipt(reply) => self.exchanges.receipt(reply),
-            In::TakeSnapshot(_) | In::SnapshotCredit(_) | In::Restore(_) => {}
+            In::TakeSnapshot(take) => self.core.take_snapshot(Height(take.height), out),
+            In::SnapshotCredit(credit) => self.core.allow_snapshot(credit),
+            In::Restore(_) => {}
         }
     }
 
@@ -155,7 +164,7 @@ impl Worker {
     /// forwards units, sends answers.
     pub fn flush(&mut self, now: Millis, out: &mut Vec<WorkerToManager>) {
         self.pass(now);
-        if self.phase != Phase::Running {
+        if !self.is_running() {
             return;
         }
         self.flush_again = true;
@@ -177,18 +186,25 @@ impl Worker {
         self.exchanges.send_out(self.core.now, out);
         self.streams
             .send_out(&mut *self.front, &mut self.exchanges, out);
+        self.core.give_snapshot(out);
         self.metrics(out);
     }
 
     /// When [`Worker::flush`] is to be called though nothing comes in.
     pub fn next_wake(&self) -> Option<Millis> {
-        if self.flush_again {
+        if self.has_work() {
             return Some(self.core.now);
         }
         [self.core.next_wake(), self.exchanges.next_wake()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// True if [`Worker::flush`] has more to do at once, though nothing comes in: it does a bounded share
+    /// each time, so that input is never kept waiting.
+    pub fn has_work(&self) -> bool {
+        self.flush_again || self.core.giving.as_ref().is_some_and(Giving::has_work)
     }
 
     /// Height of the committed state.
@@ -203,7 +219,8 @@ impl Worker {
 
     fn hello(&mut self, hello: boundary::Hello, out: &mut Vec<WorkerToManager>) {
         let descriptor = self.core.machine.describe();
-        let failure = if self.phase != Phase::ExpectHello {
+        let mut restore = false;
+        let failure = if !matches!(self.phase, Phase::ExpectHello) {
             "a second Hello: a worker is started once".to_owned()
         } else if hello.protocol != descriptor.protocol {
             format!(
@@ -218,10 +235,14 @@ impl Worker {
             self.core.batch_units_max = limit(hello.batch_units_max, BATCH_UNITS_MAX);
             self.core.batch_bytes_max = limit(hello.batch_bytes_max, BATCH_BYTES_MAX);
             self.core.verify_forwarded = hello.verify_forwarded;
-            match self
-                .core
-                .genesis(hello.settings, Millis(hello.genesis_time))
-            {
+            restore = hello.restore;
+            let first = match restore {
+                true => Ok(()),
+                false => self
+                    .core
+                    .genesis(hello.settings, Millis(hello.genesis_time)),
+            };
+            match first {
                 Ok(()) => String::new(),
                 Err(reason) => format!(
                     "the settings of {} cannot be used: {reason}",
@@ -229,11 +250,41 @@ impl Worker {
                 ),
             }
         };
-        self.phase = if failure.is_empty() {
-            Phase::Running
-        } else {
-            Phase::Failed
+        self.phase = match (failure.is_empty(), restore) {
+            (false, _) => Phase::Failed,
+            (true, false) => Phase::Running,
+            // Ready follows when the state is there.
+            (true, true) => {
+                self.phase = Phase::ExpectRestore(None);
+                return;
+            }
         };
+        self.ready(failure, out);
+    }
+
+    fn restore(&mut self, chunk: &boundary::Restore, out: &mut Vec<WorkerToManager>) {
+        let Phase::ExpectRestore(restoring) = &mut self.phase else {
+            return;
+        };
+        match self.core.restore(restoring, chunk) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.phase = Phase::Running;
+                self.ready(String::new(), out);
+            }
+            Err(unusable) => {
+                let failure = format!("the snapshot of height {}: {unusable}", chunk.height);
+                self.ready(failure, out);
+            }
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    fn ready(&self, failure: String, out: &mut Vec<WorkerToManager>) {
+        let descriptor = self.core.machine.describe();
         let ready = boundary::Ready {
             protocol: descriptor.protocol.into(),
             state_format: descriptor.state_format,

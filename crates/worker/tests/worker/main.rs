@@ -8,4 +8,5 @@ mod anything;
 mod clients;
 mod following;
 mod leading;
+mod snapshots;
 mod validation;
