@@ -24,6 +24,8 @@ pub struct Config {
     pub owner_chain: PathBuf,
     #[serde(default = "tick_ms")]
     pub tick_ms: u64,
+    #[serde(default = "disk_reserve_mib")]
+    pub disk_reserve_mib: u64,
     #[serde(default = "host_user")]
     pub uid: u32,
     #[serde(default = "host_user")]
@@ -100,6 +102,10 @@ const FILE_BYTES_MAX: u64 = 32 << 20;
 
 fn tick_ms() -> u64 {
     10
+}
+
+fn disk_reserve_mib() -> u64 {
+    256
 }
 
 fn host_user() -> u32 {
@@ -212,6 +218,14 @@ mod tests {
         assert_eq!(
             (config.tick_ms, config.uid, config.gid),
             (tick_ms(), host_user(), host_user())
+        );
+        assert_eq!(config.disk_reserve_mib, disk_reserve_mib());
+        assert_eq!(
+            (
+                config.agent.socket.is_some(),
+                config.listen.metrics.is_some()
+            ),
+            (true, true)
         );
         assert_eq!(config.log, Log::default());
     }

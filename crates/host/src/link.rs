@@ -1,8 +1,11 @@
 //! The host's end of its socket to the manager. The host always reads from it.
 
 use std::io::{self, Read, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use boundary::{Broken, Decoder, HostToManager, ManagerToHost, encode};
+use boundary::{
+    Broken, Decoder, HostToManager, ManagerToHost, encode, host_to_manager::Message as ToManager,
+};
 use bytes::{Buf, BytesMut};
 use mio::net::UnixStream;
 
@@ -65,8 +68,13 @@ impl ManagerLink {
         Ok(())
     }
 
-    pub(crate) fn push(&mut self, message: &HostToManager) {
-        encode(message, &mut self.out);
+    /// Queues a message, with the time.
+    pub(crate) fn tell(&mut self, message: ToManager) {
+        let message = HostToManager {
+            now: now_ms(),
+            message: Some(message),
+        };
+        encode(&message, &mut self.out);
     }
 
     /// Writes as much as the socket takes; the rest goes when it is writable again.
@@ -89,4 +97,11 @@ impl ManagerLink {
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
     }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

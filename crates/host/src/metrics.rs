@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use boundary::Status;
+
+use crate::storage::{Kept, Space};
 
 /// Upper bounds of the sync time histogram, in microseconds.
 const SYNC_BOUNDS_US: [u64; 9] = [
@@ -33,6 +35,10 @@ pub struct Metrics {
     pub connections: AtomicU64,
     syncs: [AtomicU64; SYNC_BOUNDS_US.len() + 1],
     sync_us: AtomicU64,
+    ledger_bytes: AtomicU64,
+    ledger_chunks: AtomicU64,
+    snapshots: Mutex<Kept>,
+    space: OnceLock<Arc<Space>>,
     status: Mutex<Status>,
 }
 
@@ -43,6 +49,26 @@ impl Metrics {
         let slot = SYNC_BOUNDS_US.partition_point(|bound| *bound < us);
         self.syncs[slot].fetch_add(1, Relaxed);
         self.sync_us.fetch_add(us, Relaxed);
+    }
+
+    /// Size of the ledger's files in service, and how many there are.
+    pub fn ledger_is(&self, bytes: u64, chunks: u64) {
+        self.ledger_bytes.store(bytes, Relaxed);
+        self.ledger_chunks.store(chunks, Relaxed);
+    }
+
+    /// The complete snapshots.
+    pub fn snapshots_are(&self, kept: Kept) {
+        *self
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    /// The disk whose free room is shown.
+    pub fn disk_is(&self, space: Arc<Space>) {
+        // A host has one disk for its life.
+        let _ = self.space.set(space);
     }
 
     /// Keeps the manager's last status.
@@ -119,6 +145,7 @@ impl Metrics {
             self.connections_overflowed.load(Relaxed),
         );
         line("gauge", "host_connections", self.connections.load(Relaxed));
+        self.write_disk(&mut line);
         let status = self.status();
         line("gauge", "node", status.node);
         line("gauge", "term", status.term);
@@ -133,6 +160,30 @@ impl Metrics {
         }
         self.write_syncs(&mut text);
         text
+    }
+
+    fn write_disk(&self, line: &mut impl FnMut(&str, &str, u64)) {
+        let ledger_bytes = self.ledger_bytes.load(Relaxed);
+        line("gauge", "host_ledger_bytes", ledger_bytes);
+        let ledger_chunks = self.ledger_chunks.load(Relaxed);
+        line("gauge", "host_ledger_chunks", ledger_chunks);
+        let kept = *self
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        line("gauge", "host_snapshots", kept.count);
+        line("gauge", "host_snapshot_bytes", kept.bytes);
+        // Of the newest one; a clock that went back makes it new.
+        if let Some(newest) = kept.newest {
+            let age = SystemTime::now().duration_since(newest).unwrap_or_default();
+            line("gauge", "host_snapshot_age_seconds", age.as_secs());
+        }
+        if let Some(space) = self.space.get() {
+            if let Ok(free_bytes) = space.free_bytes() {
+                line("gauge", "host_disk_free_bytes", free_bytes);
+            }
+            line("gauge", "host_disk_reserve_bytes", space.reserve_bytes());
+        }
     }
 
     fn write_syncs(&self, text: &mut String) {

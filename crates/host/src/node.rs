@@ -4,50 +4,34 @@
 //! writes everything with few system calls. Nothing in a turn blocks: names are resolved and the
 //! agent is asked in threads of their own. When the manager lags behind, the network is not read.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use boundary::{
-    Closed, DialFailed, HostToManager, Log, ManagerToHost, Opened, ProtocolSettings, Received,
-    Start, Stop, Surface, Tick, TupleSigned, host_to_manager::Message as ToManager,
+    Log, ManagerToHost, Stop, Tick, TupleSigned, host_to_manager::Message as ToManager,
     manager_to_host::Message as FromManager,
 };
 use bytes::Bytes;
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use types::limits::CONNECTIONS_MAX;
 
 use crate::agent::{self, Agent};
-use crate::config::{self, Config};
-use crate::connections::{CLOSE_PATIENCE, Connection, DIAL_PATIENCE, Phase, Reading};
-use crate::disk::{Disk, Done, Job};
-use crate::ledger_files::LedgerFiles;
+use crate::config::Config;
+use crate::disk::{self, Disk};
 use crate::link::ManagerLink;
 use crate::metrics::{self, Metrics};
+use crate::network::{LISTENERS, Network, READ_BYTES, in_use};
 use crate::signals;
+use crate::snapshots::{self, Snapshots};
+use crate::starting;
 
 const MANAGER: Token = Token(0);
 const WAKER: Token = Token(1);
-const LISTENERS: usize = 2;
-/// Tokens of connections are their numbers from here on. One protocol has one listener.
-const CONNECTIONS: u64 = 1 << 10;
-
-/// Where the ledger is, within the host's directory.
-const LEDGER: &str = "ledger";
-
-/// Bytes read from one connection in one turn; one `Received`.
-const READ_BYTES: usize = 256 << 10;
-
-/// Bytes that may wait for all connections together before slow ones are closed.
-const WAITING_BYTES_MAX: usize = 1 << 30;
+const _: () = assert!(WAKER.0 < LISTENERS);
 
 /// How long the manager may take to end after it was asked to, or after its storage failed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -68,7 +52,8 @@ const FAILED: u8 = 70;
 
 /// What other threads tell the event loop.
 enum Happened {
-    Disk(Done),
+    Disk(disk::Done),
+    Snapshots(snapshots::Done),
     Tuple(TupleSigned),
     Resolved {
         connection: u64,
@@ -101,27 +86,14 @@ pub fn run(config: &Config, manager: OwnedFd) -> Result<Ending, String> {
     Node::start(config, manager)?.serve()
 }
 
-struct Listener {
-    socket: TcpListener,
-    surface: Surface,
-    protocol: String,
-    ready: bool,
-}
-
 struct Node {
     poll: Poll,
     manager: ManagerLink,
     happened: Receiver<Happened>,
     notify: Notify,
-    listeners: Vec<Listener>,
-    connections: BTreeMap<u64, Connection>,
-    /// Connections that may have something to read.
-    readable: BTreeSet<u64>,
-    /// Connections with output that was not tried yet.
-    unwritten: BTreeSet<u64>,
-    next_connection: u64,
-    waiting_bytes: usize,
+    network: Network,
     disk: Disk,
+    snapshots: Snapshots,
     agent: Option<Agent>,
     metrics: Arc<Metrics>,
     tick: Duration,
@@ -144,28 +116,35 @@ impl Node {
         signals::on_stop(move || on_stop.send(Happened::StopWanted))
             .map_err(|error| format!("no thread for signals: {error}"))?;
 
-        let start = start_message(config)?;
-        let listeners = listen(config, &poll)?;
+        let start = starting::message(config)?;
         let metrics = Arc::new(Metrics::default());
+        let registry = poll.registry().try_clone();
+        let registry = registry.map_err(|error| format!("no event queue: {error}"))?;
+        let network = Network::listen(config, registry, metrics.clone())?;
         if let Some(address) = config.listen.metrics {
             let listener = std::net::TcpListener::bind(address).map_err(in_use(address))?;
             metrics::serve(listener, metrics.clone()).map_err(|error| error.to_string())?;
         }
         let agent = config.agent.socket.as_deref().map(Agent::at);
-        settle(config)?;
+        starting::settle(config)?;
         // Whoever left the manager's socket supervises this process: without it, end in good order.
         // Said after the change of user, which would undo it.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .map_err(|errno| format!("cannot follow the parent process: {errno}"))?;
-        raise_descriptor_limit();
+        starting::raise_descriptor_limit();
 
-        let files = LedgerFiles::open(Path::new(LEDGER)).map_err(|e| e.to_string())?;
-        let ledger_last = files.last();
+        let (files, snapshot_files, start) = starting::open_storage(config, start)?;
+        metrics.disk_is(files.space());
         let answers = notify.clone();
         let disk = Disk::start(files, metrics.clone(), move |done| {
             answers.send(Happened::Disk(done));
         })
-        .map_err(|error| format!("no disk thread: {error}"))?;
+        .map_err(|error| format!("no threads for the disk: {error}"))?;
+        let answers = notify.clone();
+        let snapshots = Snapshots::start(snapshot_files, metrics.clone(), move |done| {
+            answers.send(Happened::Snapshots(done));
+        })
+        .map_err(|error| format!("no thread for snapshots: {error}"))?;
 
         let manager = UnixStream::from(manager);
         manager
@@ -184,13 +163,9 @@ impl Node {
             manager,
             happened,
             notify,
-            listeners,
-            connections: BTreeMap::new(),
-            readable: BTreeSet::new(),
-            unwritten: BTreeSet::new(),
-            next_connection: 2,
-            waiting_bytes: 0,
+            network,
             disk,
+            snapshots,
             agent,
             metrics,
             tick: Duration::from_millis(config.tick_ms),
@@ -199,12 +174,11 @@ impl Node {
             exit: None,
         };
         tracing::info!(
-            node = %config.listen.node, admin = %config.listen.admin, ledger_last, "host started"
+            node = %config.listen.node, admin = %config.listen.admin,
+            ledger_last = start.ledger_last, tail_first = start.tail_first,
+            tail_last = start.tail_last, snapshots = start.snapshots.len(), "host started"
         );
-        this.tell(ToManager::Start(Start {
-            ledger_last,
-            ..start
-        }));
+        this.manager.tell(ToManager::Start(start));
         Ok(this)
     }
 
@@ -214,7 +188,7 @@ impl Node {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             self.manager.write();
-            self.write_connections();
+            self.network.write(&mut self.manager);
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -241,8 +215,8 @@ impl Node {
                     reason: reason.into(),
                 }));
             }
-            self.accept();
-            self.read_connections(&mut buffer);
+            self.network.accept(&mut self.manager);
+            self.network.read(&mut buffer, &mut self.manager);
             self.keep_time();
             if let Some((by, reason)) = &self.stop_by
                 && Instant::now() > *by
@@ -257,36 +231,18 @@ impl Node {
     }
 
     fn timeout(&self) -> Duration {
-        let may_read = !self.readable.is_empty() && !self.manager.is_congested();
+        let may_read = self.network.may_read() && !self.manager.is_congested();
         if may_read || self.manager.ready {
             return Duration::ZERO;
         }
         self.next_tick.saturating_duration_since(Instant::now())
     }
 
-    fn tell(&mut self, message: ToManager) {
-        self.manager.push(&HostToManager {
-            now: now_ms(),
-            message: Some(message),
-        });
-    }
-
     fn note(&mut self, event: &mio::event::Event) {
         match event.token() {
             MANAGER => self.manager.ready |= event.is_readable(),
             WAKER => {}
-            Token(token) => match (token as u64).checked_sub(CONNECTIONS) {
-                None => self.listeners[token - LISTENERS].ready = true,
-                Some(number) => {
-                    self.finish_dial(number, event);
-                    if event.is_readable() || event.is_error() {
-                        self.readable.insert(number);
-                    }
-                    if event.is_writable() {
-                        self.unwritten.insert(number);
-                    }
-                }
-            },
+            Token(_) => self.network.note(event, &mut self.manager),
         }
     }
 
@@ -295,31 +251,40 @@ impl Node {
     fn see_happened(&mut self) {
         while let Ok(happened) = self.happened.try_recv() {
             match happened {
-                Happened::Disk(Done::Persisted(persisted)) => {
-                    self.tell(ToManager::Persisted(persisted));
+                Happened::Disk(disk::Done::Persisted(persisted)) => {
+                    self.manager.tell(ToManager::Persisted(persisted));
                 }
-                Happened::Disk(Done::Entries(entries)) => self.tell(ToManager::Entries(entries)),
-                Happened::Disk(Done::Failed(failed)) => {
+                Happened::Disk(disk::Done::Entries(entries)) => {
+                    self.manager.tell(ToManager::Entries(entries))
+                }
+                Happened::Disk(disk::Done::Failed(failed)) => {
                     tracing::error!("the ledger failed: {}", failed.reason);
                     self.stop_within(failed.reason.clone());
-                    self.tell(ToManager::StorageFailed(failed));
+                    self.manager.tell(ToManager::StorageFailed(failed));
+                }
+                Happened::Snapshots(snapshots::Done::Stored(stored)) => {
+                    self.manager.tell(ToManager::SnapshotStored(stored));
+                }
+                Happened::Snapshots(snapshots::Done::Read(read)) => {
+                    self.manager.tell(ToManager::SnapshotRead(read));
                 }
                 Happened::Tuple(tuple) => {
                     if !tuple.failure.is_empty() {
                         tracing::warn!("no signature for this node's tuple: {}", tuple.failure);
                     }
-                    self.tell(ToManager::TupleSigned(tuple));
+                    self.manager.tell(ToManager::TupleSigned(tuple));
                 }
                 Happened::Resolved {
                     connection,
                     addresses,
                 } => {
-                    self.connect(connection, addresses);
+                    self.network
+                        .connect(connection, addresses, &mut self.manager);
                 }
                 Happened::StopWanted => {
                     tracing::info!("stopping");
                     self.stop_within("asked to stop".into());
-                    self.tell(ToManager::Stop(Stop {}));
+                    self.manager.tell(ToManager::Stop(Stop {}));
                 }
             }
         }
@@ -334,21 +299,28 @@ impl Node {
 
     fn carry_out(&mut self, message: ManagerToHost) {
         match message.message {
-            Some(FromManager::Send(send)) => self.send(send.connection, send.data),
-            Some(FromManager::Close(close)) => self.close_gently(close.connection),
+            Some(FromManager::Send(send)) => {
+                self.network
+                    .send(send.connection, send.data, &mut self.manager);
+            }
+            Some(FromManager::Close(close)) => self.network.close_gently(close.connection),
             Some(FromManager::Dial(dial)) => self.dial(dial.connection, dial.address),
-            Some(FromManager::Append(append)) => self.disk.ask(Job::Append(append)),
-            Some(FromManager::Truncate(truncate)) => self.disk.ask(Job::Truncate(truncate)),
-            Some(FromManager::Committed(upto)) => self.disk.ask(Job::Committed(upto)),
-            Some(FromManager::ReadEntries(read)) => self.disk.ask(Job::Read(read)),
+            Some(FromManager::Append(append)) => self.disk.ask(disk::Job::Append(append)),
+            Some(FromManager::Truncate(truncate)) => self.disk.ask(disk::Job::Truncate(truncate)),
+            Some(FromManager::Committed(upto)) => self.disk.ask(disk::Job::Committed(upto)),
+            Some(FromManager::ReadEntries(read)) => self.disk.ask(disk::Job::Read(read)),
             Some(FromManager::SignTuple(sign)) => self.sign(sign.payload),
             Some(FromManager::Log(log)) => write_log(&log),
             Some(FromManager::Status(status)) => self.metrics.keep(status),
-            Some(FromManager::Pace(pace)) => {
-                if let Some(connection) = self.connections.get_mut(&pace.connection) {
-                    connection.paused = pace.paused;
-                    self.readable.insert(pace.connection);
-                }
+            Some(FromManager::Pace(pace)) => self.network.pace(pace.connection, pace.paused),
+            Some(FromManager::StoreSnapshot(store)) => {
+                self.snapshots.ask(snapshots::Job::Store(store));
+            }
+            Some(FromManager::ReadSnapshot(read)) => {
+                self.snapshots.ask(snapshots::Job::Read(read));
+            }
+            Some(FromManager::RemoveSnapshot(remove)) => {
+                self.snapshots.ask(snapshots::Job::Remove(remove));
             }
             Some(FromManager::Exit(exit)) => {
                 let code = u8::try_from(exit.code).unwrap_or(FAILED);
@@ -357,40 +329,7 @@ impl Node {
                     reason: exit.reason,
                 });
             }
-            Some(
-                FromManager::StoreSnapshot(_)
-                | FromManager::ReadSnapshot(_)
-                | FromManager::RemoveSnapshot(_),
-            )
-            | None => {}
-        }
-    }
-
-    fn send(&mut self, number: u64, data: Bytes) {
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        if matches!(connection.phase, Phase::Closing { .. }) {
-            return;
-        }
-        let bytes = data.len();
-        if self.waiting_bytes + bytes > WAITING_BYTES_MAX || !connection.push(data) {
-            self.metrics.connections_overflowed.fetch_add(1, Relaxed);
-            tracing::warn!(connection = number, "closed: the other side does not read");
-            self.drop_connection(number);
-            self.tell(ToManager::Closed(Closed { connection: number }));
-            return;
-        }
-        self.waiting_bytes += bytes;
-        self.unwritten.insert(number);
-    }
-
-    fn close_gently(&mut self, number: u64) {
-        if let Some(connection) = self.connections.get_mut(&number) {
-            connection.phase = Phase::Closing {
-                until: Instant::now() + CLOSE_PATIENCE,
-            };
-            self.unwritten.insert(number);
+            None => {}
         }
     }
 
@@ -401,11 +340,11 @@ impl Node {
         });
     }
 
-    // ------------------------------------------------------------ connections
-
     fn dial(&mut self, number: u64, address: String) {
         if let Ok(address) = address.parse::<SocketAddr>() {
-            return self.connect(number, Ok(vec![address]));
+            return self
+                .network
+                .connect(number, Ok(vec![address]), &mut self.manager);
         }
         let notify = self.notify.clone();
         in_thread("names", move || {
@@ -418,204 +357,6 @@ impl Node {
         });
     }
 
-    fn connect(&mut self, number: u64, addresses: Result<Vec<SocketAddr>, String>) {
-        let until = Instant::now() + DIAL_PATIENCE;
-        let connected = addresses.and_then(|addresses| {
-            if self.connections.len() >= CONNECTIONS_MAX || self.connections.contains_key(&number) {
-                return Err(format!("{CONNECTIONS_MAX} connections are open"));
-            }
-            let address = addresses.first().ok_or("the name has no address")?;
-            TcpStream::connect(*address).map_err(|error| format!("{address}: {error}"))
-        });
-        let added = connected.and_then(|stream| {
-            self.add(
-                number,
-                Connection::new(stream, Surface::Node, Phase::Dialling { until }),
-            )
-        });
-        match added {
-            Ok(()) => {
-                self.metrics.connections_dialled.fetch_add(1, Relaxed);
-            }
-            Err(reason) => {
-                self.tell(ToManager::DialFailed(DialFailed {
-                    connection: number,
-                    reason,
-                }));
-            }
-        }
-    }
-
-    fn add(&mut self, number: u64, mut connection: Connection) -> Result<(), String> {
-        let token = CONNECTIONS
-            .checked_add(number)
-            .and_then(|token| usize::try_from(token).ok());
-        let token = Token(token.ok_or("not a connection's number")?);
-        self.poll
-            .registry()
-            .register(
-                &mut connection.stream,
-                token,
-                Interest::READABLE | Interest::WRITABLE,
-            )
-            .map_err(|error| error.to_string())?;
-        self.connections.insert(number, connection);
-        self.metrics
-            .connections
-            .store(self.connections.len() as u64, Relaxed);
-        Ok(())
-    }
-
-    fn finish_dial(&mut self, number: u64, event: &mio::event::Event) {
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        if !matches!(connection.phase, Phase::Dialling { .. }) {
-            return;
-        }
-        let failure = match (
-            connection.stream.take_error(),
-            connection.stream.peer_addr(),
-        ) {
-            (Ok(Some(error)) | Err(error), _) => error.to_string(),
-            (Ok(None), Ok(remote)) if event.is_writable() => {
-                connection.phase = Phase::Open;
-                self.readable.insert(number);
-                // A socket that is connected takes this option.
-                let _ = connection.stream.set_nodelay(true);
-                return self.tell(ToManager::Opened(Opened {
-                    connection: number,
-                    surface: Surface::Node.into(),
-                    protocol: String::new(),
-                    remote: remote.to_string(),
-                }));
-            }
-            _ => return, // not there yet
-        };
-        self.drop_connection(number);
-        self.tell(ToManager::DialFailed(DialFailed {
-            connection: number,
-            reason: failure,
-        }));
-    }
-
-    fn accept(&mut self) {
-        for at in 0..self.listeners.len() {
-            while self.listeners[at].ready && !self.manager.is_congested() {
-                match self.listeners[at].socket.accept() {
-                    Ok((stream, remote)) => self.accepted(at, stream, remote),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.listeners[at].ready = false;
-                    }
-                    // Out of descriptors, or a client that has gone again: tried at the next turn.
-                    Err(error) => {
-                        tracing::debug!("accept: {error}");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    fn accepted(&mut self, listener: usize, stream: TcpStream, remote: SocketAddr) {
-        if self.connections.len() >= CONNECTIONS_MAX {
-            self.metrics.connections_refused.fetch_add(1, Relaxed);
-            return;
-        }
-        // A socket that is connected takes this option.
-        let _ = stream.set_nodelay(true);
-        let number = self.next_connection;
-        self.next_connection += 2;
-        let surface = self.listeners[listener].surface;
-        if let Err(reason) = self.add(number, Connection::new(stream, surface, Phase::Open)) {
-            tracing::warn!(%remote, "connection dropped: {reason}");
-            return;
-        }
-        self.metrics.connections_accepted.fetch_add(1, Relaxed);
-        let protocol = self.listeners[listener].protocol.clone();
-        self.tell(ToManager::Opened(Opened {
-            connection: number,
-            surface: surface.into(),
-            protocol,
-            remote: remote.to_string(),
-        }));
-    }
-
-    /// One read from each connection that may have something, while the manager keeps up.
-    fn read_connections(&mut self, buffer: &mut [u8]) {
-        for number in std::mem::take(&mut self.readable) {
-            if self.manager.is_congested() {
-                self.readable.insert(number);
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(&number) else {
-                continue;
-            };
-            // What was skipped is looked at when the connection is there, or may be read again.
-            if connection.paused || matches!(connection.phase, Phase::Dialling { .. }) {
-                continue;
-            }
-            match (connection.read(buffer), connection.phase) {
-                (Reading::Bytes(bytes), phase) => {
-                    self.metrics.received_bytes.fetch_add(bytes as u64, Relaxed);
-                    self.readable.insert(number);
-                    if phase == Phase::Open {
-                        let data = Bytes::copy_from_slice(&buffer[..bytes]);
-                        self.tell(ToManager::Received(Received {
-                            connection: number,
-                            data,
-                        }));
-                    }
-                }
-                (Reading::Nothing, _) => {}
-                (Reading::Ended, Phase::Open) => {
-                    self.close_gently(number);
-                    self.tell(ToManager::Closed(Closed { connection: number }));
-                }
-                (Reading::Ended, _) => {}
-            }
-        }
-    }
-
-    fn write_connections(&mut self) {
-        for number in std::mem::take(&mut self.unwritten) {
-            let Some(connection) = self.connections.get_mut(&number) else {
-                continue;
-            };
-            if matches!(connection.phase, Phase::Dialling { .. }) {
-                continue;
-            }
-            let written = connection.write();
-            let (empty, phase) = (connection.waiting_bytes() == 0, connection.phase);
-            if let Ok(bytes) = &written {
-                self.waiting_bytes -= bytes;
-                self.metrics.sent_bytes.fetch_add(*bytes as u64, Relaxed);
-            }
-            match phase {
-                Phase::Closing { .. } if empty || written.is_err() => self.drop_connection(number),
-                Phase::Open if written.is_err() => {
-                    self.drop_connection(number);
-                    self.tell(ToManager::Closed(Closed { connection: number }));
-                }
-                _ => {}
-            }
-        }
-        // Closed messages of this pass leave with the next turn, which is at once.
-        self.manager.write();
-    }
-
-    fn drop_connection(&mut self, number: u64) {
-        if let Some(mut connection) = self.connections.remove(&number) {
-            self.waiting_bytes -= connection.waiting_bytes();
-            // It is closed in any case.
-            let _ = self.poll.registry().deregister(&mut connection.stream);
-            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
-            self.metrics
-                .connections
-                .store(self.connections.len() as u64, Relaxed);
-        }
-    }
-
     // ------------------------------------------------------------ time
 
     fn keep_time(&mut self) {
@@ -624,23 +365,8 @@ impl Node {
             return;
         }
         self.next_tick = now + self.tick;
-        self.tell(ToManager::Tick(Tick {}));
-        let late: Vec<(u64, Phase)> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| match connection.phase {
-                Phase::Dialling { until } | Phase::Closing { until } => now > until,
-                Phase::Open => false,
-            })
-            .map(|(number, connection)| (*number, connection.phase))
-            .collect();
-        for (connection, phase) in late {
-            self.drop_connection(connection);
-            if matches!(phase, Phase::Dialling { .. }) {
-                let reason = format!("no answer within {} s", DIAL_PATIENCE.as_secs());
-                self.tell(ToManager::DialFailed(DialFailed { connection, reason }));
-            }
-        }
+        self.manager.tell(ToManager::Tick(Tick {}));
+        self.network.expire(now, &mut self.manager);
     }
 
     /// What was sent last leaves, what was appended is written.
@@ -648,14 +374,9 @@ impl Node {
         let by = Instant::now() + LAST_WORDS_PATIENCE;
         let mut events = Events::with_capacity(1024);
         loop {
-            let waiting = self
-                .connections
-                .iter()
-                .filter(|(_, one)| one.waiting_bytes() > 0);
-            self.unwritten = waiting.map(|(number, _)| *number).collect();
-            self.write_connections();
+            self.network.write_all(&mut self.manager);
             let left = by.saturating_duration_since(Instant::now());
-            if self.waiting_bytes == 0 || left.is_zero() {
+            if self.network.waiting_bytes() == 0 || left.is_zero() {
                 break;
             }
             // An interruption only tries again sooner.
@@ -664,113 +385,9 @@ impl Node {
                 .poll(&mut events, Some(left.min(Duration::from_millis(20))));
         }
         self.disk.finish();
+        self.snapshots.finish();
         ending
     }
-}
-
-fn start_message(config: &Config) -> Result<Start, String> {
-    let read = |path| config::read(path).map_err(|error| error.to_string());
-    let mut protocols = Vec::new();
-    for (protocol, one) in &config.protocols {
-        if let Some(path) = &one.settings {
-            let (protocol, settings) = (protocol.clone(), read(path)?.into());
-            protocols.push(ProtocolSettings { protocol, settings });
-        }
-    }
-    Ok(Start {
-        owner: config.owner.clone(),
-        address: config.address.clone(),
-        constitution: read(&config.constitution)?.into(),
-        create: config.create,
-        peers: config.peers.clone(),
-        owner_chain: config::read_chain(&config.owner_chain)
-            .map_err(|e| e.to_string())?
-            .into(),
-        ledger_last: 0,
-        protocols,
-        tick_ms: config.tick_ms,
-        tail_first: 0,
-        tail_last: 0,
-        snapshots: Vec::new(),
-    })
-}
-
-fn listen(config: &Config, poll: &Poll) -> Result<Vec<Listener>, String> {
-    let node = (config.listen.node, Surface::Node, String::new());
-    let admin = (config.listen.admin, Surface::Administrative, String::new());
-    let applications = config
-        .protocols
-        .iter()
-        .map(|(protocol, one)| (one.listen, Surface::Application, protocol.clone()));
-    let mut listeners = Vec::new();
-    for (address, surface, protocol) in [node, admin].into_iter().chain(applications) {
-        let mut socket = TcpListener::bind(address).map_err(in_use(address))?;
-        let token = Token(LISTENERS + listeners.len());
-        poll.registry()
-            .register(&mut socket, token, Interest::READABLE)
-            .map_err(|error| error.to_string())?;
-        listeners.push(Listener {
-            socket,
-            surface,
-            protocol,
-            ready: true,
-        });
-    }
-    Ok(listeners)
-}
-
-fn in_use(address: SocketAddr) -> impl Fn(io::Error) -> String {
-    move |error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("{address} is in use; stop what listens there or configure another port")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    }
-}
-
-/// Makes the directory and goes there, so that its parents need not be open to the host's user; root
-/// hands it over and becomes that user.
-fn settle(config: &Config) -> Result<(), String> {
-    let shown = config.directory.display();
-    std::fs::create_dir_all(&config.directory)
-        .and_then(|()| std::env::set_current_dir(&config.directory))
-        .map_err(|error| format!("{shown}: {error}"))?;
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    if config.uid == 0 || config.gid == 0 {
-        return Err("uid and gid in the configuration must not be root's".into());
-    }
-    give(config).map_err(|error| format!("hand over {shown}: {error}"))?;
-    signals::become_user(config.uid, config.gid)
-        .map_err(|error| format!("cannot become user {}: {error}", config.uid))
-}
-
-/// The present directory and the ledger in it; nothing else that someone may keep there.
-fn give(config: &Config) -> io::Result<()> {
-    let give = |path: &Path| std::os::unix::fs::lchown(path, Some(config.uid), Some(config.gid));
-    give(Path::new("."))?;
-    let ledger = Path::new(LEDGER);
-    if ledger.is_dir() {
-        give(ledger)?;
-        for file in std::fs::read_dir(ledger)? {
-            give(&file?.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// A descriptor for each connection that may be open; what the system allows is enough to start.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
 }
 
 fn in_thread(name: &str, work: impl FnOnce() + Send + 'static) {
@@ -789,11 +406,4 @@ fn write_log(log: &Log) {
         4 => tracing::debug!(target: "manager", "{target}: {text}"),
         _ => tracing::trace!(target: "manager", "{target}: {text}"),
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

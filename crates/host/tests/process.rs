@@ -1,5 +1,6 @@
 //! A real `coco-host` process between real sockets, a real disk and a manager that the test plays.
 
+mod kit;
 #[path = "process/rig.rs"]
 mod rig;
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use rig::{Rig, Setup};
 
 fn entry(index: u64) -> Bytes {
-    format!("entry {index}").into()
+    kit::entry(index)
 }
 
 fn append(sequence: u64, first: u64, count: u64) -> Say {
@@ -210,7 +211,7 @@ fn a_full_disk_ends_the_node_with_its_reason_and_acknowledges_nothing() {
     });
     rig.say(append(1, 1, 2));
     rig.persisted(1);
-    let entries = vec![vec![7; 2 << 20].into()];
+    let entries = vec![kit::entry_of(kit::APPLICATION, 3, 2 << 20)];
     rig.say(Say::Append(Append {
         detached: false,
         first: 3,
