@@ -3,7 +3,8 @@
 //! [`Entrance`] says who we are ([`Identity`]), whom we believe ([`Trust`]) and what we want to talk
 //! to ([`Surface`]). A [`Tunnel`] made from it is bytes in and bytes out and belongs to any kind of
 //! socket; [`Connection`] is one over a blocking TCP socket; [`Http`] speaks HTTP/1.1 on it and goes
-//! on to the next address when a node is lost; [`Admin`] reads the administrative channel.
+//! on to the next address when a node is lost; [`Admin`] reads the administrative channel, and
+//! [`Receipts`] fetches what [`ReceiptFile`] verifies.
 //!
 //! [`Signer`] is the key with which an actor signs what it proposes and votes, in a file or in a module.
 //!
@@ -18,6 +19,7 @@ mod http;
 mod identity;
 mod module;
 mod problem;
+mod receipt;
 mod signer;
 mod trust;
 mod tunnel;
@@ -29,6 +31,7 @@ pub use http1::ClientResponse;
 pub use identity::{Identity, Passphrase, certificate_to_pem, read_certificate};
 pub use module::ModuleKey;
 pub use problem::Problem;
+pub use receipt::{Claim, ReceiptFile, Receipts, Unproven, Wanted};
 pub use signer::Signer;
 pub use trust::{Node, Trust};
 pub use tunnel::{Entrance, Surface, Tunnel};

@@ -36,6 +36,8 @@ pub struct Receipt {
     pub statement: RootStatement,
     /// The transaction's place, commit evidence and claim.
     pub leaf: Leaf,
+    /// The VN key that signed the root.
+    pub signer: PublicKey,
 }
 
 /// The bytes are no receipt for this claim.
@@ -179,7 +181,11 @@ fn verify(object: &CoseSign1, key: &PublicKey, claim: Digest) -> Result<Receipt,
     if header.index >= statement.index || header.term > statement.term {
         return Err(BadReceipt::Place);
     }
-    Ok(Receipt { statement, leaf })
+    Ok(Receipt {
+        statement,
+        leaf,
+        signer: *key,
+    })
 }
 
 fn read_place(place: &[u8]) -> Result<(Header, u32), BadReceipt> {
