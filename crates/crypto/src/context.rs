@@ -25,6 +25,8 @@ pub enum Context {
     Proposal,
     /// Actor over a ballot.
     Ballot,
+    /// Proposer over the withdrawal of its proposal.
+    Withdrawal,
     /// Platform over software evidence.
     SoftwareEvidence,
     /// Enclave: report data of evidence.
@@ -80,6 +82,7 @@ impl Context {
             Self::NodeTuple => b"coco/1 node tuple",
             Self::Proposal => b"coco/1 proposal",
             Self::Ballot => b"coco/1 ballot",
+            Self::Withdrawal => b"coco/1 withdrawal",
             Self::SoftwareEvidence => b"coco/1 software evidence",
             Self::ReportData => b"coco/1 report data",
             Self::ActorId => b"coco/1 actor",

@@ -7,7 +7,7 @@
 use crypto::Certificate;
 use types::NodeId;
 
-use crate::{AdmitNode, Departure, Listed, Refused, SignedTuple, State};
+use crate::{AdmitNode, Departure, Listed, NodeSlot, Refused, SignedTuple, State};
 
 /// What an admission will be, if nothing changes before it is applied. Only [`State::admit`] makes
 /// one.
@@ -16,6 +16,7 @@ use crate::{AdmitNode, Departure, Listed, Refused, SignedTuple, State};
 pub struct Admission {
     id: NodeId,
     replaces: Option<NodeId>,
+    rule: Option<String>,
     tuple: Vec<u8>,
     chain: Vec<Certificate>,
 }
@@ -29,6 +30,11 @@ impl Admission {
     /// The incarnation that it replaces.
     pub fn replaces(&self) -> Option<NodeId> {
         self.replaces
+    }
+
+    /// The standing vote that lets it return; none for the first incarnation of a slot.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// The command to propose, with the evidence that was accepted and the challenge it answers.
@@ -94,26 +100,33 @@ impl State {
         if let Some(node) = self.node_by_key(&tuple.key) {
             return Err(Refused::KeyUsed { node: node.id });
         }
-        // The vote that listed the slot admits its first incarnation; only a return needs another.
-        let former = self
-            .nodes()
-            .filter(|n| n.owner == tuple.owner && n.address == tuple.address)
-            .last();
-        if let Some(former) = former {
-            if former.departure == Some(Departure::Ejected) {
-                return Err(Refused::Ejected {
-                    owner: tuple.owner.clone(),
-                    address: tuple.address.clone(),
-                    node: former.id,
-                });
-            }
-            if !constitution.standing.listed_nodes_return {
-                return Err(Refused::NoStandingVote);
-            }
+        // The vote that listed the slot, or readmitted a node to it, admits the next incarnation;
+        // only a return needs another.
+        let slot = NodeSlot {
+            owner: tuple.owner.clone(),
+            address: tuple.address.clone(),
+        };
+        let former = self.last_at(&slot);
+        if let Some(node) = former.filter(|n| n.departure == Some(Departure::Ejected)) {
+            return Err(Refused::Ejected {
+                owner: tuple.owner.clone(),
+                address: tuple.address.clone(),
+                node: node.id,
+            });
         }
+        let rule = match former {
+            None => None,
+            Some(_) => Some(
+                constitution
+                    .return_vote(&slot, self.code_endorsements())
+                    .ok_or(Refused::NoStandingVote)?
+                    .to_owned(),
+            ),
+        };
         Ok(Admission {
             id: self.next_node(),
             replaces: self.node_at(&tuple.owner, &tuple.address).map(|n| n.id),
+            rule,
             tuple: signed.object().to_vec(),
             chain: signed.chain().to_vec(),
         })

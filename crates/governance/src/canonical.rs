@@ -103,5 +103,6 @@ impl Constitution {
         self.actors.sort_by(|a, b| a.name.cmp(&b.name));
         self.nodes.sort();
         self.protocols.sort_by(|a, b| a.name.cmp(&b.name));
+        self.standing.rules.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }

@@ -3,10 +3,14 @@
 //! Each is one variant here, one arm of [`crate::State::apply`], and one variant of its public part.
 
 use minicbor::{Decode, Encode};
+use serde::Serialize;
 use tee::{Attested, Purpose, report_data};
 use types::{Epoch, Millis, NodeId};
 
-use crate::{Configuration, Constitution, Listed, NetworkIdentity, NodeTuple, SignedTuple};
+use crate::{
+    Configuration, Constitution, Listed, NetworkIdentity, NodeTuple, SignedMessage, SignedTuple,
+    Visibility,
+};
 
 /// An administrative transaction. [`crate::State::apply`] says what each does.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +31,23 @@ pub enum Command {
     },
     /// What follows is sealed under the session key of this epoch.
     OpenEpoch { epoch: Epoch, cause: EpochCause },
+    /// An actor proposes changes; message: [`crate::Proposed`].
+    Propose(Box<Recorded>),
+    /// A member votes; message: [`crate::Ballot`].
+    Vote(Box<Recorded>),
+    /// A proposer takes its proposal back; message: [`crate::Withdrawal`].
+    Withdraw(Box<Recorded>),
+    /// The time of these proposals is over; their numbers in ascending order.
+    Expire { proposals: Vec<u64> },
+}
+
+/// A signed message as an entry holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// In the public part or in the sealed one: as the constitution itself, since a message may
+    /// hold parts of it.
+    pub visibility: Visibility,
+    pub message: SignedMessage,
 }
 
 /// The start of a network. Whoever makes it has no privilege afterwards.
@@ -120,7 +141,8 @@ pub enum Departure {
 }
 
 /// Why an epoch ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Encode, Decode)]
+#[serde(rename_all = "kebab-case")]
 #[cbor(index_only)]
 pub enum EpochCause {
     /// Its length in the constitution.

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use types::{Digest, Millis, limits};
 
-use crate::{Listed, Voting, appended};
+use crate::{Listed, Standing, Voting, appended};
 
 /// The whole of it. Lists are kept sorted by name (nodes by owner, then address).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -228,23 +228,6 @@ impl Default for Settings {
             snapshot_entries: 20_000,
             snapshot_minutes: 60,
             snapshots_kept: 2,
-        }
-    }
-}
-
-/// Standing votes: what is accepted without a ballot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-#[serde(deny_unknown_fields, default)]
-pub struct Standing {
-    /// A listed node may return as a new incarnation on endorsed code (DESIGN section 6).
-    #[n(0)]
-    pub listed_nodes_return: bool,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self {
-            listed_nodes_return: true,
         }
     }
 }

@@ -65,3 +65,32 @@ impl PartialEq for NetworkIdentity {
 }
 
 impl Eq for NetworkIdentity {}
+
+impl<C> minicbor::Encode<C> for NetworkIdentity {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.array(2)?
+            .bytes(self.certificate.der())?
+            .bytes(self.scalar())?
+            .ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for NetworkIdentity {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bad = minicbor::decode::Error::message;
+        if d.array()? != Some(2) {
+            return Err(bad("expected a certificate and a key"));
+        }
+        let certificate =
+            Certificate::from_der(d.bytes()?).map_err(minicbor::decode::Error::custom)?;
+        let scalar: &[u8; 32] = d
+            .bytes()?
+            .try_into()
+            .map_err(|_| bad("expected 32 bytes"))?;
+        Self::from_scalar(certificate, scalar).ok_or_else(|| bad("the key is another's"))
+    }
+}

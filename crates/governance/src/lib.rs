@@ -12,12 +12,23 @@
 mod constitution;
 mod voting;
 
+mod condition;
+mod standing;
+
 mod appended;
 mod canonical;
 mod certificate;
 mod names;
+mod settings;
 mod summary;
 mod validate;
+
+mod amend;
+mod change;
+mod diff;
+
+mod message;
+mod proposal;
 
 mod command;
 mod identity;
@@ -25,7 +36,10 @@ mod parts;
 mod refused;
 mod tuple;
 
+mod event;
+mod fact;
 mod node;
+mod replay;
 mod state;
 
 mod admission;
@@ -33,20 +47,32 @@ mod caller;
 mod public;
 
 pub use admission::Admission;
+pub use amend::{BadChange, CHANGES_MAX};
 pub use caller::Caller;
 pub use canonical::{BadConstitution, actor_id};
 pub use certificate::Listed;
-pub use command::{AdmitNode, Command, Departure, EpochCause, Genesis};
+pub use change::{Change, Measured};
+pub use command::{AdmitNode, Command, Departure, EpochCause, Genesis, Recorded};
+pub use condition::{BadCondition, Condition};
 pub use constitution::{
-    Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Standing, Visibility,
+    Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Visibility,
 };
+pub use event::Event;
+pub use fact::Fact;
 pub use identity::NetworkIdentity;
+pub use message::{
+    Ballot, Choice, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage, SignedProposal,
+    SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,
+};
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
 pub use parts::BadCommand;
+pub use proposal::{Cast, Moment, Proposal, ProposalStatus, Tally};
 pub use public::{PublicFact, admission_from_public, facts_from_public};
 pub use refused::Refused;
-pub use state::{Fact, State};
+pub use replay::{BadEntry, ReplayEntry, Replayed, replay};
+pub use standing::{Automatic, LISTED_NODES_RETURN, Rule, Standing};
+pub use state::{BadState, State, Version};
 pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};
 pub use validate::{Invalid, Problem};
 pub use voting::{ChangeKind, NotAPolicy, Policy, Voting};

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crypto::PublicKey;
 use minicbor::{Decode, Encode};
+use serde::Serialize;
 use types::{Index, Millis, NodeId};
 
 use crate::Departure;
 
 /// Who votes in consensus and who only receives; the shape of the engine's own configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Encode, Decode)]
 pub struct Configuration {
     #[n(0)]
     pub voters: BTreeSet<NodeId>,
@@ -56,7 +57,7 @@ pub enum Status {
 }
 
 /// How long an admission is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Encode, Decode)]
 pub struct Lease {
     /// 1 at admission, one more with each renewal.
     #[n(0)]

@@ -10,7 +10,7 @@ use types::{Digest, Epoch, Millis, NodeId};
 
 use crate::{
     AdmitNode, Command, Configuration, Constitution, Departure, EpochCause, Genesis, Listed,
-    NetworkIdentity, Visibility,
+    NetworkIdentity, Recorded, SignedMessage, Visibility,
 };
 
 /// Largest public or private part: a constitution, evidence and endorsements at their limits.
@@ -71,6 +71,15 @@ pub(crate) enum Public {
         #[n(1)]
         cause: EpochCause,
     },
+    /// Without a message, it is in the private part; so in the next two.
+    #[n(6)]
+    Propose(#[n(0)] Option<SignedMessage>),
+    #[n(7)]
+    Vote(#[n(0)] Option<SignedMessage>),
+    #[n(8)]
+    Withdraw(#[n(0)] Option<SignedMessage>),
+    #[n(9)]
+    Expire(#[n(0)] Vec<u64>),
 }
 
 impl Public {
@@ -86,9 +95,18 @@ impl Public {
             Err(BadCommand::Public)
         }
     }
+
+    /// Whether what it says stands in the private part.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(
+            self,
+            Self::Propose(None) | Self::Vote(None) | Self::Withdraw(None)
+        )
+    }
 }
 
-/// The private part of a genesis. Other commands have none.
+/// The private part of a genesis. Of the other commands only messages have one, if the constitution
+/// is sealed: the message itself.
 #[derive(Encode, Decode)]
 struct Private {
     #[cbor(n(0), with = "minicbor::bytes")]
@@ -134,14 +152,27 @@ impl Command {
                 epoch: *epoch,
                 cause: *cause,
             },
+            Self::Propose(recorded) => Public::Propose(recorded.shown()),
+            Self::Vote(recorded) => Public::Vote(recorded.shown()),
+            Self::Withdraw(recorded) => Public::Withdraw(recorded.shown()),
+            Self::Expire { proposals } => Public::Expire(proposals.clone()),
         };
         minicbor::to_vec(public).expect("memory takes any length")
     }
 
     /// The part to be sealed; empty for most commands.
     pub fn private(&self) -> Zeroizing<Vec<u8>> {
-        let Self::Genesis(genesis) = self else {
-            return Zeroizing::new(Vec::new());
+        let genesis = match self {
+            Self::Genesis(genesis) => genesis,
+            Self::Propose(r) | Self::Vote(r) | Self::Withdraw(r) => {
+                let sealed = r.visibility == Visibility::Sealed;
+                return Zeroizing::new(if sealed {
+                    r.message.to_cbor()
+                } else {
+                    Vec::new()
+                });
+            }
+            _ => return Zeroizing::new(Vec::new()),
         };
         let private = Private {
             network_key: *genesis.identity.scalar(),
@@ -207,6 +238,10 @@ impl Command {
                 expires,
             },
             Public::OpenEpoch { epoch, cause } => Self::OpenEpoch { epoch, cause },
+            Public::Propose(message) => Self::Propose(Recorded::read(message, private)?),
+            Public::Vote(message) => Self::Vote(Recorded::read(message, private)?),
+            Public::Withdraw(message) => Self::Withdraw(Recorded::read(message, private)?),
+            Public::Expire(proposals) => Self::Expire { proposals },
         };
         // One command has one encoding, and a constitution stands where it says that it stands.
         if command.private().as_slice() != private {
@@ -216,6 +251,25 @@ impl Command {
             return Err(BadCommand::Public);
         }
         Ok(command)
+    }
+}
+
+impl Recorded {
+    fn shown(&self) -> Option<SignedMessage> {
+        (self.visibility == Visibility::Public).then(|| self.message.clone())
+    }
+
+    fn read(shown: Option<SignedMessage>, private: &[u8]) -> Result<Box<Self>, BadCommand> {
+        Ok(Box::new(match shown {
+            Some(message) => Self {
+                visibility: Visibility::Public,
+                message,
+            },
+            None => Self {
+                visibility: Visibility::Sealed,
+                message: SignedMessage::from_cbor(private).map_err(|_| BadCommand::Private)?,
+            },
+        }))
     }
 }
 

@@ -94,7 +94,12 @@ pub fn facts_from_public(bytes: &[u8]) -> Result<Vec<PublicFact>, BadCommand> {
             }]
         }
         Public::Configure(configuration) => vec![PublicFact::Configuration(configuration)],
-        Public::RenewLease { .. } => Vec::new(),
+        // What these do depends on the state; see `replay`.
+        Public::RenewLease { .. }
+        | Public::Propose(_)
+        | Public::Vote(_)
+        | Public::Withdraw(_)
+        | Public::Expire(_) => Vec::new(),
         Public::OpenEpoch { epoch, .. } => vec![PublicFact::Epoch(epoch)],
     })
 }

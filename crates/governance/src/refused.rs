@@ -1,7 +1,9 @@
 //! Why governance refuses. Goes back to whoever asked, as data; nothing was changed.
 
 use crypto::{BadCertificate, BadCose};
-use types::{Digest, Epoch, Index, NodeId};
+use types::{Digest, Epoch, Index, Millis, NodeId};
+
+use crate::{ChangeKind, MESSAGE_BYTES_MAX, TITLE_BYTES_MAX};
 
 /// The reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +75,68 @@ pub enum Refused {
     LeaseOrder { node: NodeId, current: u64 },
     #[error("epoch {epoch} does not follow epoch {current}")]
     EpochOrder { epoch: Epoch, current: Epoch },
+    #[error(
+        "a message has at most {MESSAGE_BYTES_MAX} bytes with its certificates; propose in several parts"
+    )]
+    MessageTooLong,
+    #[error("the message cannot be read: it is not what this version signs, in canonical CBOR")]
+    MessageShape,
+    #[error("the message is not signed by its certificate for this purpose: {0}")]
+    MessageSignature(BadCose),
+    #[error("the message is for another network")]
+    MessageNetwork,
+    #[error("the message says that it is from {named:?}, but {signer:?} signed it")]
+    NotTheSigner { named: String, signer: String },
+    #[error("a message counts for a time of at most 31 days that ends after it begins")]
+    Window,
+    #[error("the message counts from {from} ms of ledger time; hand it in later")]
+    TooEarly { from: Millis },
+    #[error("the message counted until {until} ms of ledger time; sign it anew")]
+    TooLate { until: Millis },
+    #[error(
+        "the proposal is for version {made_under} of the constitution, but {current} is in force; look at that and sign it anew"
+    )]
+    WrongVersion { made_under: u64, current: u64 },
+    #[error(
+        "the message was handed in before and recorded; a new proposal has a new nonce, a new ballot a greater number"
+    )]
+    Repeated,
+    #[error(
+        "you have too many open or recent proposals; wait until some are decided and their time is over"
+    )]
+    TooManyProposals,
+    #[error("a proposal has a title of one line with at most {TITLE_BYTES_MAX} bytes")]
+    Title,
+    #[error("the changes cannot be made: {0}")]
+    Change(#[from] crate::BadChange),
+    #[error(
+        "{actor:?} is no member, and participants may not propose changes of kind {kind}; ask a member"
+    )]
+    MayNotPropose { actor: String, kind: ChangeKind },
+    #[error("{actor:?} is no member, and members vote")]
+    NotAMember { actor: String },
+    #[error("no open or recent proposal has this digest")]
+    UnknownProposal,
+    #[error("proposal {number} is closed")]
+    Closed { number: u64 },
+    #[error("the vote on proposal {number} was over at {closes} ms of ledger time")]
+    VotingOver { number: u64, closes: Millis },
+    #[error(
+        "{voter:?} cast ballot {last} already, and {number} is not later; sign it with a greater number"
+    )]
+    OldBallot {
+        voter: String,
+        number: u64,
+        last: u64,
+    },
+    #[error("{voter:?} signed two different ballots of number {number}; the first counts")]
+    Contradictory { voter: String, number: u64 },
+    #[error("only {proposer:?} can withdraw its proposal")]
+    NotTheProposer { proposer: String },
+    #[error("what is to be closed is not an ascending list of open proposals whose time is over")]
+    NotDue,
+    #[error("the message stands in the wrong part of its entry for this constitution")]
+    Visibility,
     #[error("the private key of the network identity does not belong to its certificate")]
     WrongIdentity,
 }

@@ -4,60 +4,91 @@
 //! every auditor. A command is applied whole or refused without a trace. Every map is ordered and
 //! keyed by number, so that it can live in the administrative maps of `kv`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crypto::{Certificate, PublicKey};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
 use types::{Digest, Epoch, Index, Millis, NetworkId, NodeId};
 
-use crate::{Caller, Configuration, Constitution, Lease, NetworkIdentity, Node, Refused};
+use crate::event::Events;
+use crate::{
+    Caller, Configuration, Constitution, Event, Listed, Measured, NetworkIdentity, Node, NodeSlot,
+    Proposal, Refused,
+};
 
 mod apply;
+mod enact;
+mod polls;
+mod stored;
 
-/// What a command did, for whoever acts on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
-    /// The network exists.
-    Created { network: NetworkId },
-    /// A constitution is in force.
-    Constitution { version: u64, digest: Digest },
-    /// A node may connect and is to be fed.
-    Admitted {
-        node: NodeId,
-        replaces: Option<NodeId>,
-    },
-    /// A node is not served any more; close its channels and take it out of the configuration.
-    Retiring { node: NodeId },
-    /// A node has left for good and counts nowhere.
-    Left { node: NodeId },
-    /// Who votes changed.
-    Configured(Configuration),
-    /// A lease was renewed.
-    Lease { node: NodeId, lease: Lease },
-    /// A new epoch begins with the next entry.
-    Epoch(Epoch),
-}
+pub use stored::BadState;
 
 /// Governance after some entries.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct State {
+    #[n(0)]
     version: u64,
+    #[n(1)]
     network: Option<Network>,
+    #[n(2)]
     nodes: BTreeMap<NodeId, Node>,
+    #[n(3)]
     last_node: NodeId,
+    #[n(4)]
     configuration: Configuration,
+    #[n(5)]
     epoch: Epoch,
+    #[n(6)]
     applied: Index,
+    /// The last incarnation of each listed slot since the vote that listed or readmitted it.
+    #[n(7)]
+    past: BTreeMap<NodeSlot, NodeId>,
+    /// By number: the open ones and the last closed ones.
+    #[n(8)]
+    proposals: BTreeMap<u64, Proposal>,
+    #[n(9)]
+    last_proposal: u64,
+    /// Against replays: what was proposed and could still be handed in.
+    #[n(10)]
+    recent: BTreeMap<Digest, polls::Recent>,
+    #[n(11)]
+    events: Events,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Encode, Decode)]
 struct Network {
+    #[n(0)]
     id: NetworkId,
-    certificate: Certificate,
+    #[n(1)]
+    certificate: Listed,
     /// None for an auditor who has no key to open the genesis.
+    #[n(2)]
     identity: Option<NetworkIdentity>,
+    #[n(3)]
     constitution: Constitution,
+    #[n(4)]
     constitution_digest: Digest,
+    #[n(5)]
     constitution_version: u64,
+    #[n(6)]
+    versions: Vec<Version>,
+    /// Members who were asked about an image and did not vote for it.
+    #[n(7)]
+    silent: BTreeMap<Measured, BTreeSet<String>>,
+}
+
+/// A constitution that is or was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, Decode)]
+pub struct Version {
+    /// 1 for that of the genesis.
+    #[n(0)]
+    pub version: u64,
+    #[n(1)]
+    pub digest: Digest,
+    /// The entry that put it into force; a replay up to it gives its text.
+    #[n(2)]
+    pub entry: Index,
 }
 
 impl State {
@@ -92,7 +123,7 @@ impl State {
 
     /// The certificate of that identity.
     pub fn network_certificate(&self) -> Option<&Certificate> {
-        self.network.as_ref().map(|n| &n.certificate)
+        self.network.as_ref().map(|n| &n.certificate.0)
     }
 
     /// The constitution in force.
@@ -110,6 +141,28 @@ impl State {
     /// 1 for the constitution of the genesis, one more with each that followed; 0 before.
     pub fn constitution_version(&self) -> u64 {
         self.network.as_ref().map_or(0, |n| n.constitution_version)
+    }
+
+    /// All constitutions that were in force, oldest first.
+    pub fn versions(&self) -> &[Version] {
+        self.network.as_ref().map_or(&[], |n| &n.versions)
+    }
+
+    /// Members who stand behind every image that may run: `code.endorsements` of conditions.
+    pub fn code_endorsements(&self) -> usize {
+        self.network.as_ref().map_or(0, Network::code_endorsements)
+    }
+
+    /// What happened after event `sequence` (0: from the beginning), oldest first. What is too old
+    /// to be kept is missing: then the first event's sequence is not the next one, and the rest is
+    /// in the ledger.
+    pub fn events_since(&self, sequence: u64) -> impl Iterator<Item = &Event> {
+        self.events.since(sequence)
+    }
+
+    /// The sequence of the last event; 0 before the first.
+    pub fn last_event(&self) -> u64 {
+        self.events.last()
     }
 
     /// The epoch of the entries that follow.

@@ -104,6 +104,13 @@ impl Constitution {
             "need a ballot to return"
         };
         writeln!(out, "  {:<20} {standing}", "restarted nodes")?;
+        for rule in &self.standing.rules {
+            writeln!(
+                out,
+                "  {:<20} accepts {} when {}",
+                rule.name, rule.accepts, rule.when
+            )?;
+        }
         for (name, value) in &self.policies {
             writeln!(out, "  {name:<20} {value}")?;
         }

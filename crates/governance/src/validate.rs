@@ -10,8 +10,8 @@ use crypto::PublicKey;
 use types::limits;
 
 use crate::{
-    Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX, names::NAME_BYTES_MAX, valid_address,
-    valid_name,
+    Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX, names::NAME_BYTES_MAX,
+    standing::RULES_MAX, valid_address, valid_name,
 };
 
 /// Policy: the leader repeats the signature checks of the node that received a unit.
@@ -100,6 +100,7 @@ impl Constitution {
         self.validate_actors(&mut problems);
         self.validate_nodes(&mut problems);
         self.validate_voting(&mut problems);
+        self.validate_standing(&mut problems);
         self.validate_settings(&mut problems);
         self.validate_protocols(&mut problems);
         self.validate_policies(&mut problems);
@@ -236,6 +237,32 @@ impl Constitution {
             60 * SECOND_MS,
             YEAR_MS,
         );
+    }
+
+    fn validate_standing(&self, problems: &mut Problems) {
+        let rules = &self.standing.rules;
+        if rules.len() > RULES_MAX {
+            problems.push(
+                "standing.rules",
+                format!(
+                    "{} rules are listed; at most {RULES_MAX} are supported: join some with \"or\"",
+                    rules.len()
+                ),
+            );
+        }
+        for rule in rules {
+            let key = format!("standing.rules.{}", rule.name);
+            problems.name(&format!("{key}.name"), &rule.name);
+            if let Some(text) = rule.problem() {
+                problems.push(format!("{key}.when"), text);
+            }
+        }
+        for name in self.rules_twice() {
+            problems.push(
+                format!("standing.rules.{name}"),
+                "is the name of another rule, too; give each a name of its own",
+            );
+        }
     }
 
     fn validate_settings(&self, problems: &mut Problems) {

@@ -134,6 +134,13 @@ pub enum ChangeKind {
     Audit,
 }
 
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Each is one word.
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
 /// Which policy decides which kind of change, and who may propose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields, default)]

@@ -382,6 +382,7 @@ impl Node {
                 );
             }
             Fact::Lease { .. } => {}
+            told => log(out, 3, "governance", &format!("{told:?}")),
             Fact::Epoch(epoch) => self.order.epoch = *epoch,
         }
     }

@@ -1,12 +1,14 @@
 //! What each command does to the state, and when it is refused.
 
+use std::collections::BTreeMap;
+
 use crypto::Certificate;
 use types::{Epoch, Index, Millis, NodeId};
 
-use super::{Fact, Network, State};
+use super::{Network, State, Version};
 use crate::{
-    AdmitNode, BadCommand, Command, Configuration, Constitution, Departure, Lease, NetworkIdentity,
-    Node, Refused, Status, parts::Public,
+    AdmitNode, BadCommand, Command, Configuration, Constitution, Departure, Fact, Lease, Listed,
+    NetworkIdentity, Node, NodeSlot, Refused, Status, parts::Public,
 };
 
 impl State {
@@ -50,8 +52,12 @@ impl State {
                 },
             )?,
             Command::OpenEpoch { epoch, .. } => self.open_epoch(*epoch)?,
+            Command::Propose(recorded) => self.apply_propose(index, time, recorded)?,
+            Command::Vote(recorded) => self.apply_vote(index, time, recorded)?,
+            Command::Withdraw(recorded) => self.apply_withdraw(index, time, recorded)?,
+            Command::Expire { proposals } => self.apply_expire(index, time, proposals)?,
         };
-        self.done(index);
+        self.done(index, time, &facts);
         Ok(facts)
     }
 
@@ -66,6 +72,21 @@ impl State {
         time: Millis,
         public: &[u8],
     ) -> Result<Vec<Fact>, Refused> {
+        self.apply_public_under(index, time, public, None)
+    }
+
+    /// [`State::apply_public`] for an auditor who was given the constitution of the genesis, which
+    /// may be sealed there.
+    ///
+    /// # Errors
+    /// As [`State::apply_public`]; [`Refused::Unreadable`] if the genesis has another constitution.
+    pub fn apply_public_under(
+        &mut self,
+        index: Index,
+        time: Millis,
+        public: &[u8],
+        given: Option<&Constitution>,
+    ) -> Result<Vec<Fact>, Refused> {
         self.follows(index)?;
         if let Public::Genesis {
             digest,
@@ -74,13 +95,18 @@ impl State {
             constitution,
         } = Public::decode(public).map_err(Refused::Unreadable)?
         {
-            let constitution = constitution.ok_or(Refused::Sealed)?;
+            let constitution = constitution
+                .or_else(|| given.cloned().map(Box::new))
+                .ok_or(Refused::Sealed)?;
             if constitution.digest() != digest {
                 return Err(Refused::Unreadable(BadCommand::Public));
             }
             let facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
-            self.done(index);
+            self.done(index, time, &facts);
             return Ok(facts);
+        }
+        if Public::decode(public).is_ok_and(|p| p.is_sealed()) {
+            return Err(Refused::Sealed);
         }
         let command = Command::from_parts(public, &[]).map_err(Refused::Unreadable)?;
         self.apply(index, time, &command)
@@ -96,9 +122,10 @@ impl State {
         })
     }
 
-    fn done(&mut self, index: Index) {
+    fn done(&mut self, index: Index, time: Millis, facts: &[Fact]) {
         self.version += 1;
         self.applied = index;
+        self.events.record(index, time, facts);
     }
 
     fn create(
@@ -120,11 +147,18 @@ impl State {
         let mut created = Self {
             network: Some(Network {
                 id,
-                certificate: certificate.clone(),
+                certificate: Listed(certificate.clone()),
                 identity,
                 constitution: constitution.clone(),
                 constitution_digest: digest,
                 constitution_version: 1,
+                versions: vec![Version {
+                    version: 1,
+                    digest,
+                    entry: index,
+                }],
+                // Its members signed or approved it before they joined.
+                silent: BTreeMap::new(),
             }),
             epoch: Epoch(1),
             ..Self::new()
@@ -176,9 +210,20 @@ impl State {
             node: admit.id,
             replaces: admit.replaces,
         }];
+        if let Some(rule) = admission.rule() {
+            facts.push(Fact::Returned {
+                node: admit.id,
+                rule: rule.to_owned(),
+            });
+        }
+        let slot = NodeSlot {
+            owner: tuple.owner.clone(),
+            address: tuple.address.clone(),
+        };
         if let Some(former) = admit.replaces {
             facts.extend(self.retire(former, None));
         }
+        self.past.insert(slot, admit.id);
         self.last_node = admit.id;
         self.nodes.insert(admit.id, node);
         Ok(facts)
@@ -202,7 +247,7 @@ impl State {
         }
     }
 
-    fn retire(&mut self, id: NodeId, departure: Option<Departure>) -> Vec<Fact> {
+    pub(super) fn retire(&mut self, id: NodeId, departure: Option<Departure>) -> Vec<Fact> {
         let counts = self.configuration.counts(id);
         let node = self
             .nodes

@@ -83,9 +83,11 @@ fn a_node_joins_votes_returns_and_leaves() {
             Configured(Configuration { voters: {NodeId(1), NodeId(2)}, incoming: None, learners: {} })
             bob restarts
             Admitted { node: NodeId(3), replaces: Some(NodeId(2)) }
+            Returned { node: NodeId(3), rule: "listed-nodes-return" }
             Retiring { node: NodeId(2) }
             and again before he caught up
             Admitted { node: NodeId(4), replaces: Some(NodeId(3)) }
+            Returned { node: NodeId(4), rule: "listed-nodes-return" }
             Retiring { node: NodeId(3) }
             Left { node: NodeId(3) }
             joint

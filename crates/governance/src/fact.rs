@@ -1,0 +1,163 @@
+//! Facts: what a command did, for whoever acts on it.
+
+use minicbor::{Decode, Encode};
+use serde::Serialize;
+use types::{ActorId, Digest, Epoch, Millis, NetworkId, NodeId};
+
+use crate::{Choice, Configuration, EpochCause, Lease, ProposalStatus, Tally};
+
+/// One fact. Those of one command are told in the order in which they came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, Decode)]
+#[serde(tag = "fact", rename_all = "kebab-case")]
+pub enum Fact {
+    /// The network exists.
+    #[n(0)]
+    Created {
+        #[n(0)]
+        network: NetworkId,
+    },
+    /// A constitution is in force.
+    #[n(1)]
+    Constitution {
+        #[n(0)]
+        version: u64,
+        #[n(1)]
+        digest: Digest,
+    },
+    /// A node may connect and is to be fed.
+    #[n(2)]
+    Admitted {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        replaces: Option<NodeId>,
+    },
+    /// A standing vote let that node return.
+    #[n(3)]
+    Returned {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        rule: String,
+    },
+    /// A node is not served any more; close its channels and take it out of the configuration.
+    #[n(4)]
+    Retiring {
+        #[n(0)]
+        node: NodeId,
+    },
+    /// A node has left for good and counts nowhere.
+    #[n(5)]
+    Left {
+        #[n(0)]
+        node: NodeId,
+    },
+    /// Who votes in consensus changed.
+    #[n(6)]
+    Configured(#[n(0)] Configuration),
+    /// A lease was renewed.
+    #[n(7)]
+    Lease {
+        #[n(0)]
+        node: NodeId,
+        #[n(1)]
+        lease: Lease,
+    },
+    /// A new epoch begins with the next entry.
+    #[n(8)]
+    Epoch(#[n(0)] Epoch),
+    /// A proposal was opened.
+    #[n(9)]
+    ProposalOpened {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        id: Digest,
+        #[n(2)]
+        proposer: String,
+        #[n(3)]
+        closes: Millis,
+    },
+    /// A member voted, for the first time or anew.
+    #[n(10)]
+    Balloted {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        voter: String,
+        #[n(2)]
+        choice: Choice,
+        #[n(3)]
+        tally: Tally,
+    },
+    /// A proposal was accepted, rejected or withdrawn, it expired or became void. If it was
+    /// accepted, what it did follows.
+    #[n(11)]
+    ProposalClosed {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        #[serde(flatten)]
+        status: ProposalStatus,
+    },
+    /// An organisation is no actor any more.
+    #[n(12)]
+    ActorRemoved {
+        #[n(0)]
+        actor: ActorId,
+        #[n(1)]
+        name: String,
+    },
+    /// Close all sessions of this actor at once; it may have lost a role or a certificate.
+    #[n(13)]
+    SessionsRevoked {
+        #[n(0)]
+        actor: ActorId,
+        #[n(1)]
+        name: String,
+    },
+    /// A slot is gone. If a node filled it, that retires, and so the next fact says.
+    #[n(14)]
+    NodeRemoved {
+        #[n(0)]
+        owner: String,
+        #[n(1)]
+        address: String,
+        #[n(2)]
+        node: Option<NodeId>,
+    },
+    /// A slot has another address, and the node that fills it is reached there.
+    #[n(15)]
+    NodeMoved {
+        #[n(0)]
+        owner: String,
+        #[n(1)]
+        from: String,
+        #[n(2)]
+        to: String,
+        #[n(3)]
+        node: Option<NodeId>,
+    },
+    /// Whoever leads hands over to this node.
+    #[n(16)]
+    TransferLeadership {
+        #[n(0)]
+        node: NodeId,
+    },
+    /// The leader is to open a new epoch before anything else is sealed.
+    #[n(17)]
+    EpochDue {
+        #[n(0)]
+        cause: EpochCause,
+    },
+}
+
+impl Fact {
+    /// Whether members are told of it. Leases, epochs and configurations come and go by themselves.
+    pub(crate) fn is_event(&self) -> bool {
+        !matches!(
+            self,
+            Self::Configured(_) | Self::Lease { .. } | Self::Epoch(_) | Self::EpochDue { .. }
+        )
+    }
+}

@@ -1,0 +1,330 @@
+//! Messages that members sign offline: proposals, ballots, withdrawals.
+//!
+//! Source: Coco 2017, "Voting"; RFC 9052 (COSE_Sign1). Each names the network, what it is about and
+//! the time in which it counts, and is signed in a context of its own, so that it is good for nothing
+//! else. It is checked where it arrives and again, at ledger time, where it is applied: an auditor
+//! repeats the check from the entry alone.
+
+use crypto::{Certificate, Context, Hasher, SigningKey, sign1, verify1};
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use types::{Digest, Millis, NetworkId};
+
+use crate::{Caller, Change, Constitution, Listed, Refused};
+
+/// Longest message with its certificates: what the administrative channel takes at once, less a head.
+pub const MESSAGE_BYTES_MAX: usize = types::limits::ADMINISTRATIVE_BYTES_MAX - (4 << 10);
+
+/// Longest time in which a message may count: a month, for keys that live in a safe.
+pub const WINDOW_MS_MAX: u64 = 31 * 24 * 3_600_000;
+
+/// Longest title of a proposal.
+pub const TITLE_BYTES_MAX: usize = 200;
+
+/// The time in which a message may be handed in, ledger time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct Window {
+    #[n(0)]
+    pub from: Millis,
+    /// Not any more at this time.
+    #[n(1)]
+    pub until: Millis,
+}
+
+impl Window {
+    fn check(self, now: Millis) -> Result<(), Refused> {
+        let length = self.until.0.checked_sub(self.from.0);
+        if length.is_none_or(|l| l == 0 || l > WINDOW_MS_MAX) {
+            return Err(Refused::Window);
+        }
+        if now < self.from {
+            return Err(Refused::TooEarly { from: self.from });
+        }
+        if now >= self.until {
+            return Err(Refused::TooLate { until: self.until });
+        }
+        Ok(())
+    }
+}
+
+/// What a proposer signs.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Proposed {
+    #[n(0)]
+    pub network: NetworkId,
+    /// Version of the constitution that it was written for.
+    #[n(1)]
+    pub constitution: u64,
+    /// Name of the actor that proposes.
+    #[n(2)]
+    pub proposer: String,
+    #[n(3)]
+    pub window: Window,
+    /// Random: two proposals of the same content are two.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    /// One line for people.
+    #[n(5)]
+    pub title: String,
+    /// Applied together or not at all.
+    #[n(6)]
+    pub changes: Vec<Change>,
+}
+
+/// What a member signs to vote.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ballot {
+    #[n(0)]
+    pub network: NetworkId,
+    /// [`Proposed::id`].
+    #[n(1)]
+    pub proposal: Digest,
+    /// Name of the member that votes.
+    #[n(2)]
+    pub voter: String,
+    #[n(3)]
+    pub choice: Choice,
+    #[n(4)]
+    pub window: Window,
+    /// Of a member's ballots on one proposal the one with the greatest number counts; the time of
+    /// signing in milliseconds is a good number.
+    #[n(5)]
+    pub number: u64,
+}
+
+/// What a proposer signs to take its proposal back.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Withdrawal {
+    #[n(0)]
+    pub network: NetworkId,
+    /// [`Proposed::id`].
+    #[n(1)]
+    pub proposal: Digest,
+    /// Name of the actor that proposed.
+    #[n(2)]
+    pub proposer: String,
+    #[n(3)]
+    pub window: Window,
+}
+
+/// A member's choice.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
+)]
+#[serde(rename_all = "kebab-case")]
+#[cbor(index_only)]
+pub enum Choice {
+    #[n(0)]
+    For,
+    #[n(1)]
+    Against,
+    /// Neither; may still be won over.
+    #[n(2)]
+    Abstain,
+}
+
+/// The three kinds of message, and what their checks have in common.
+trait Message: Sized + Encode<()> + for<'b> Decode<'b, ()> {
+    const CONTEXT: Context;
+    fn network(&self) -> NetworkId;
+    fn window(&self) -> Window;
+    /// The actor that it says it is from.
+    fn author(&self) -> &str;
+
+    fn payload(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("memory takes any length")
+    }
+
+    fn read(payload: &[u8]) -> Option<Self> {
+        let message: Self = minicbor::decode(payload).ok()?;
+        (message.payload() == payload).then_some(message)
+    }
+}
+
+impl Message for Proposed {
+    const CONTEXT: Context = Context::Proposal;
+    fn network(&self) -> NetworkId {
+        self.network
+    }
+    fn window(&self) -> Window {
+        self.window
+    }
+    fn author(&self) -> &str {
+        &self.proposer
+    }
+}
+
+impl Message for Ballot {
+    const CONTEXT: Context = Context::Ballot;
+    fn network(&self) -> NetworkId {
+        self.network
+    }
+    fn window(&self) -> Window {
+        self.window
+    }
+    fn author(&self) -> &str {
+        &self.voter
+    }
+}
+
+impl Message for Withdrawal {
+    const CONTEXT: Context = Context::Withdrawal;
+    fn network(&self) -> NetworkId {
+        self.network
+    }
+    fn window(&self) -> Window {
+        self.window
+    }
+    fn author(&self) -> &str {
+        &self.proposer
+    }
+}
+
+impl Proposed {
+    /// What ballots name: a digest of all that was signed, the same whoever computes it.
+    pub fn id(&self) -> Digest {
+        Hasher::with(Context::Proposal)
+            .part(&self.payload())
+            .finish()
+    }
+
+    /// The payload, to be signed elsewhere in the context `coco/1 proposal`.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        self.payload()
+    }
+
+    /// The COSE_Sign1 object.
+    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        sign1(key, Self::CONTEXT, &self.payload())
+    }
+}
+
+impl Ballot {
+    /// The payload, to be signed elsewhere in the context `coco/1 ballot`.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        self.payload()
+    }
+
+    /// The COSE_Sign1 object.
+    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        sign1(key, Self::CONTEXT, &self.payload())
+    }
+}
+
+impl Withdrawal {
+    /// The payload, to be signed elsewhere in the context `coco/1 withdrawal`.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        self.payload()
+    }
+
+    /// The COSE_Sign1 object.
+    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        sign1(key, Self::CONTEXT, &self.payload())
+    }
+}
+
+/// A signed message with the certificates of its signer, as it arrives and as the entry records it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SignedMessage {
+    /// COSE_Sign1.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    object: Vec<u8>,
+    /// Leaf first.
+    #[n(1)]
+    chain: Vec<Listed>,
+}
+
+/// A signed [`Proposed`].
+pub type SignedProposal = SignedMessage;
+/// A signed [`Ballot`].
+pub type SignedBallot = SignedMessage;
+/// A signed [`Withdrawal`].
+pub type SignedWithdrawal = SignedMessage;
+
+impl SignedMessage {
+    /// Puts the two together; nothing is checked yet.
+    pub fn new(object: Vec<u8>, chain: &[Certificate]) -> Self {
+        Self {
+            object,
+            chain: Listed::all(chain),
+        }
+    }
+
+    /// The form in which it is sent.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("memory takes any length")
+    }
+
+    /// Reads what was sent.
+    ///
+    /// # Errors
+    /// [`Refused::MessageTooLong`], [`Refused::MessageShape`].
+    pub fn from_cbor(bytes: &[u8]) -> Result<Self, Refused> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(Refused::MessageTooLong);
+        }
+        let message: Self = minicbor::decode(bytes).map_err(|_| Refused::MessageShape)?;
+        if message.to_cbor() == bytes {
+            Ok(message)
+        } else {
+            Err(Refused::MessageShape)
+        }
+    }
+
+    /// What was signed: by an actor of `constitution`, for `network`, good at ledger time `now`.
+    fn verify<M: Message>(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(M, Caller), Refused> {
+        let chain_bytes: usize = self.chain.iter().map(|c| c.0.der().len()).sum();
+        if self.object.len() + chain_bytes > MESSAGE_BYTES_MAX {
+            return Err(Refused::MessageTooLong);
+        }
+        let chain: Vec<_> = self.chain.iter().map(|c| c.0.clone()).collect();
+        let caller = constitution.actor_of(&chain, now)?;
+        let leaf = chain.first().expect("a chain that leads to an actor");
+        let signed =
+            verify1(leaf.key(), M::CONTEXT, &self.object).map_err(Refused::MessageSignature)?;
+        let message = M::read(signed.payload()).ok_or(Refused::MessageShape)?;
+        if message.network() != network {
+            return Err(Refused::MessageNetwork);
+        }
+        if message.author() != caller.name {
+            return Err(Refused::NotTheSigner {
+                named: message.author().to_owned(),
+                signer: caller.name,
+            });
+        }
+        message.window().check(now)?;
+        Ok((message, caller))
+    }
+
+    pub(crate) fn proposed(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(Proposed, Caller), Refused> {
+        self.verify(network, constitution, now)
+    }
+
+    pub(crate) fn ballot(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(Ballot, Caller), Refused> {
+        self.verify(network, constitution, now)
+    }
+
+    pub(crate) fn withdrawal(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(Withdrawal, Caller), Refused> {
+        self.verify(network, constitution, now)
+    }
+}
