@@ -22,6 +22,7 @@ mod sandbox;
 mod bench;
 
 mod ledger;
+mod receipt;
 mod status;
 
 mod simulate;
@@ -61,6 +62,9 @@ enum What {
     /// Reads and audits a ledger's files
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Fetches and verifies proofs of single transactions
+    #[command(subcommand)]
+    Receipt(receipt::ReceiptCommand),
     /// Runs simulated networks, each in one thread from one seed
     Sim(simulate::Simulate),
 }
@@ -86,6 +90,7 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Status(arguments) => status::run(arguments),
         What::Bench(arguments) => bench::run(arguments),
         What::Ledger(command) => ledger::run(command),
+        What::Receipt(command) => receipt::run(command),
         What::Sim(arguments) => simulate::run(arguments),
     }
 }
