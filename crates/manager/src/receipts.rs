@@ -484,3 +484,207 @@ fn answer(
     };
     send_worker(out, now, worker, manager_to_worker::Message::Receipt(reply));
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::{Entropy, SigningKey, Zeroizing, sha256};
+    use ledger::{Content, SealKeyring, Sealer, sign_root};
+    use types::{Epoch, NetworkId, Term};
+
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId([7; 32]);
+
+    /// A ledger as a leader makes it; whether it is committed, the test says.
+    struct Made {
+        key: SigningKey,
+        keyring: SealKeyring,
+        sealer: Sealer,
+        entries: Vec<Bytes>,
+        tree: Tree,
+        /// Entry of each batch.
+        batches: Vec<Index>,
+    }
+
+    impl Keys for Made {
+        fn of(&self, node: NodeId) -> Option<PublicKey> {
+            (node == NodeId(1)).then(|| *self.key.public())
+        }
+
+        fn leaf(&self, header: &Header, bytes: &Bytes, position: u32) -> Result<Leaf, String> {
+            let opened = self.keyring.open(bytes, self.key.public());
+            let opened = opened.map_err(|e| e.to_string())?;
+            let claim = opened.claims.get(position as usize).ok_or("no such")?;
+            let evidence = self.keyring.evidence(header).map_err(|e| e.to_string())?;
+            Ok(evidence.leaf(header, position, *claim))
+        }
+    }
+
+    impl Made {
+        /// `b3` is a batch of three, `s` a signature, `t` an entry without transactions.
+        fn script(script: &str) -> Self {
+            let key = SigningKey::generate(&mut Entropy::new(&[1; 32]));
+            let mut keyring = SealKeyring::new();
+            keyring.insert(Epoch(1), Zeroizing::new([1; 32]));
+            let mut made = Self {
+                sealer: Sealer::new(NodeId(1), key.public()),
+                key,
+                keyring,
+                entries: Vec::new(),
+                tree: Tree::default(),
+                batches: Vec::new(),
+            };
+            for word in script.split_whitespace() {
+                let kind = match word.split_at(1) {
+                    ("b", _) => Kind::Application {
+                        protocol: 0,
+                        height: Height(made.batches.len() as u64 + 1),
+                    },
+                    ("s", _) => Kind::Signature,
+                    _ => Kind::TermOpened,
+                };
+                made.append(kind, word[1..].parse().unwrap_or(0));
+            }
+            made
+        }
+
+        fn append(&mut self, kind: Kind, units: u64) {
+            let index = Index(self.entries.len() as u64 + 1);
+            let header = Header {
+                kind,
+                restarts: 0,
+                term: Term(2),
+                index,
+                epoch: Epoch(1),
+                time: Millis(1000 + index.0),
+                sealer: NodeId(1),
+                previous: Digest::ZERO,
+            };
+            let claims: Vec<Digest> = (0..units)
+                .map(|n| sha256(&[index.0.to_be_bytes(), n.to_be_bytes()].concat()))
+                .collect();
+            let root = (kind == Kind::Signature)
+                .then(|| sign_root(&self.key, NETWORK, &header, self.tree.frontier()));
+            let public: Vec<&[u8]> = root.iter().map(Vec::as_slice).collect();
+            let content = Content {
+                claims: &claims,
+                public: &public,
+                private: &[b"body"],
+            };
+            let sealed = self.sealer.seal(&self.keyring, &header, content);
+            let sealed = sealed.expect("small");
+            self.tree.append(index, sealed.leaves);
+            self.entries.push(sealed.bytes);
+            if units > 0 {
+                self.batches.push(index);
+            }
+        }
+
+        /// Gathers with a host that gives at most `at_once` entries, and says what it was asked for.
+        fn receipt(
+            &self,
+            height: Height,
+            position: u32,
+            committed: Index,
+            recent: &Tree,
+            at_once: usize,
+        ) -> (Result<Vec<u8>, String>, Vec<(u64, u64)>) {
+            let index = self.batches[usize::try_from(height.0).expect("small") - 1];
+            let mut gathering = Gathering::new(index, position);
+            let mut asked = Vec::new();
+            loop {
+                match gathering.step(committed, recent) {
+                    Step::Wait => return (Err("waits".into()), asked),
+                    Step::TooFar => return (Err("too far".into()), asked),
+                    Step::Complete => {
+                        return (gathering.finish(recent, self.key.public(), b"der"), asked);
+                    }
+                    Step::Read { first, last } => {
+                        assert!(first <= last && last <= committed, "{first} to {last}");
+                        asked.push((first.0, last.0));
+                        for index in (first.0..=last.0).take(at_once) {
+                            let bytes = &self.entries[usize::try_from(index).expect("small") - 1];
+                            let header = inspect(bytes).expect("just made").header;
+                            let taken = gathering.take(&header, bytes, self, 0, height);
+                            if let Err(reason) = taken {
+                                return (Err(reason), asked);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_transaction_has_one_receipt_from_memory_or_from_files_however_they_are_read() {
+        let far = "t ".repeat(40);
+        let script = format!("t b2 b1 s b4 b1 t b3 s {far} b2 {far} b7 b1 s s b1 s");
+        let made = Made::script(&script);
+        let committed = Index(made.entries.len() as u64);
+        let mut count = 0;
+        for (height, index) in (1..).map(Height).zip(&made.batches) {
+            let opened = made
+                .keyring
+                .open(&made.entries[index.0 as usize - 1], made.key.public())
+                .expect("made here");
+            for (position, claim) in (0..).zip(&opened.claims) {
+                let [memory, files, slowly] = [
+                    (&made.tree, 16),
+                    (&Tree::default(), 16),
+                    (&Tree::default(), 1),
+                ]
+                .map(|(tree, at_once)| made.receipt(height, position, committed, tree, at_once).0);
+                let receipt = memory.expect("committed and signed");
+                assert_eq!(files.as_ref(), Ok(&receipt));
+                assert_eq!(slowly.as_ref(), Ok(&receipt));
+                let proved = ledger::verify_receipt(&receipt, made.key.public(), *claim);
+                let leaf = proved.expect("verified before it left").leaf;
+                assert_eq!((leaf.header.index, leaf.position), (*index, position));
+                count += 1;
+            }
+            let beyond = u32::try_from(opened.claims.len()).expect("small");
+            let none = made.receipt(height, beyond, committed, &made.tree, 16).0;
+            assert_eq!(none, Err("no such".to_owned()));
+        }
+        assert_eq!(count, 22);
+    }
+
+    /// A leader sealed and signed them, and its host has them; they may be rolled back yet.
+    #[test]
+    fn nothing_that_is_not_committed_is_read_and_evidence_waits_for_its_signature() {
+        let made = Made::script("t b2 b1 s b1 s");
+        // Entry 5 is committed, the signature over it is not.
+        let (result, asked) = made.receipt(Height(3), 0, Index(5), &Tree::default(), 16);
+        assert_eq!(result, Err("waits".to_owned()));
+        assert_eq!(asked, [(5, 5)]);
+        let (result, asked) = made.receipt(Height(3), 0, Index(6), &Tree::default(), 16);
+        result.expect("signed and committed");
+        assert_eq!(asked, [(5, 6), (1, 4)]);
+    }
+
+    #[test]
+    fn a_host_that_leaves_entries_out_gets_no_receipt_made() {
+        let made = Made::script("t b2 b1 s b1 s");
+        let mut gathering = Gathering::new(Index(2), 0);
+        let give = |gathering: &mut Gathering, index: usize| {
+            let bytes = &made.entries[index - 1];
+            let header = inspect(bytes).expect("just made").header;
+            gathering.take(&header, bytes, &made, 0, Height(1))
+        };
+        give(&mut gathering, 2).expect("asked for");
+        assert_eq!(
+            give(&mut gathering, 4),
+            Err("the host left an entry out".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_leader_that_never_signs_bounds_what_is_read() {
+        let made = Made::script(&format!("b1 {}", "t ".repeat(5000)));
+        let committed = Index(made.entries.len() as u64);
+        let (result, asked) = made.receipt(Height(1), 0, committed, &Tree::default(), 16);
+        assert_eq!(result, Err("too far".to_owned()));
+        assert!(asked.len() as u64 <= ENTRIES_MAX / READ_ENTRIES + 1);
+    }
+}
