@@ -21,6 +21,8 @@ mod engine;
 
 // What a node knows, and what it says.
 mod configuration;
+mod runs;
+
 mod log;
 mod message;
 mod progress;
@@ -49,3 +51,4 @@ pub use log::Start;
 #[doc(hidden)]
 pub use mutation::Mutation;
 pub use raft::Raft;
+pub use runs::Runs;

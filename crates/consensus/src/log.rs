@@ -1,28 +1,62 @@
 //! The log as the engine knows it: terms and configurations of all entries, the entries themselves
 //! only while someone needs them.
 //!
-//! Terms are kept as runs, so that any index can be compared with a peer's without a disk read:
-//! 16 bytes a change of leader, not a word an entry. It is not the ledger; the driver stores that.
+//! Terms are kept as runs, so that any index can be compared with a peer's without a disk read. It is
+//! not the ledger; the driver stores that.
 
 use std::collections::VecDeque;
 
 use types::{Index, Term};
 
-use crate::{Configuration, LogEntry};
+use crate::{Configuration, LogEntry, Runs};
 
 /// Entries that are applied stay in memory for followers up to this many.
 const WINDOW_ENTRIES_MAX: usize = 4096;
 /// And up to this many bytes: a follower that lost 64 MiB of batches reads from disk.
 const WINDOW_BYTES_MAX: usize = 64 << 20;
 
-/// What a node knows when it starts: nothing by default, or the entries that it has on disk.
+/// What a node knows when it starts: nothing by default, or the entries that its driver has on disk.
 #[derive(Debug, Default)]
 pub struct Start {
     log: Log,
 }
 
 impl Start {
-    /// The next entry on disk, from index 1 on and with its configuration filled in.
+    /// A log whose entries up to `last` are committed, applied and with the driver, on disk or to come
+    /// from a snapshot; none is held in memory. `configurations` has every one that an entry up to
+    /// there brought.
+    ///
+    /// # Panics
+    /// If the parts are not of one log: the driver has verified its ledger before.
+    pub fn at(last: Index, runs: Runs, configurations: Vec<(Index, Configuration)>) -> Self {
+        let within = |index: Option<&(Index, Configuration)>| {
+            index.is_none_or(|(index, _)| *index > Index::ZERO && *index <= last)
+        };
+        assert!(
+            within(configurations.first()) && within(configurations.last()),
+            "configurations belong to entries of the log"
+        );
+        assert!(
+            configurations.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "configurations come in order"
+        );
+        assert!(
+            (last == Index::ZERO) == (runs.last() == Term::ZERO),
+            "a log with entries has terms"
+        );
+        let log = Log {
+            runs,
+            last,
+            configurations,
+            committed: last,
+            persisted: last,
+            applied: last,
+            ..Log::default()
+        };
+        Self { log }
+    }
+
+    /// The next entry on disk, with its configuration filled in.
     ///
     /// # Panics
     /// If it is not the next one: the driver has verified its ledger before.
@@ -51,8 +85,7 @@ impl Start {
 /// See the top of this file.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// First index and term of each run of entries of one term.
-    runs: Vec<(Index, Term)>,
+    runs: Runs,
     last: Index,
     /// The newest entries, without gaps up to `last`.
     entries: VecDeque<LogEntry>,
@@ -73,38 +106,30 @@ impl Log {
     }
 
     pub(crate) fn last(&self) -> (Term, Index) {
-        (self.runs.last().map_or(Term::ZERO, |run| run.1), self.last)
+        (self.runs.last(), self.last)
     }
 
     /// The term of an entry, also of one no longer in memory; of index 0 it is 0.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
-        if index > self.last {
-            return None;
-        }
-        let run = self
-            .runs
-            .partition_point(|run| run.0 <= index)
-            .checked_sub(1);
-        Some(run.map_or(Term::ZERO, |run| self.runs[run].1))
+        (index <= self.last).then(|| self.runs.term_at(index))
     }
 
     /// The highest index at or below `index` whose term is at most `term`: where two logs may
     /// still agree (thesis 5.3, the accelerated back-up).
     pub(crate) fn agreement(&self, index: Index, term: Term) -> Index {
         let index = index.min(self.last);
-        let later = self.runs.partition_point(|run| run.1 <= term);
         self.runs
-            .get(later)
-            .map_or(index, |run| index.min(run.0.previous()))
+            .first_above(term)
+            .map_or(index, |first| index.min(first.previous()))
     }
 
     pub(crate) fn append(&mut self, entry: LogEntry) {
-        let (term, last) = self.last();
-        assert_eq!(entry.index, last.next(), "entries are appended in order");
-        assert!(entry.term >= term, "terms never decrease in a log");
-        if self.runs.is_empty() || entry.term > term {
-            self.runs.push((entry.index, entry.term));
-        }
+        assert_eq!(
+            entry.index,
+            self.last.next(),
+            "entries are appended in order"
+        );
+        self.runs.push(entry.index, entry.term);
         if let Some(configuration) = &entry.configuration {
             self.configurations
                 .push((entry.index, configuration.clone()));
@@ -125,7 +150,7 @@ impl Log {
         }
         self.last = self.last.min(from.previous());
         self.persisted = self.persisted.min(self.last);
-        self.runs.retain(|run| run.0 < from);
+        self.runs.truncate(from);
         self.configurations.retain(|(index, _)| *index < from);
     }
 
@@ -245,6 +270,31 @@ mod tests {
             let expected = (1..=at).rev().find(|i| terms.get(*i as usize - 1).is_some_and(|term| *term <= of));
             prop_assert_eq!(log.agreement(Index(at), Term(of)), Index(expected.unwrap_or(0)));
         }
+    }
+
+    #[test]
+    fn a_log_goes_on_behind_entries_that_it_does_not_hold() {
+        let runs = Runs::new(vec![(Index(1), Term(2)), (Index(7), Term(3))]).expect("a log's");
+        let of = |node| Configuration::of([types::NodeId(node)]);
+        let start = Start::at(Index(9), runs, vec![(Index(1), of(1)), (Index(8), of(2))]);
+        let mut log = start.into_log(Configuration::default());
+        assert_eq!(log.last(), (Term(3), Index(9)));
+        assert_eq!(log.first_in_memory(), Index(10));
+        assert_eq!(log.entry(Index(9)), None);
+        assert_eq!(log.term_at(Index(6)), Some(Term(2)));
+        assert_eq!(log.agreement(Index(9), Term(2)), Index(6));
+        assert_eq!(log.configuration_at(Index(8)), Some(&of(2)));
+        assert_eq!(log.configurations_in_play(), &[(Index(8), of(2))]);
+        log.append(LogEntry {
+            term: Term(4),
+            index: Index(10),
+            payload: Bytes::new(),
+            configuration: Some(of(3)),
+        });
+        assert_eq!(log.configurations_in_play().len(), 2);
+        log.truncate(Index(10));
+        assert_eq!(log.last(), (Term(3), Index(9)));
+        assert_eq!(log.configuration(), &of(2));
     }
 
     #[test]

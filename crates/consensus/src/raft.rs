@@ -1,8 +1,8 @@
 //! Raft as a value: what a node remembers, and what the calls of [`Engine`] do with it.
 //!
-//! There are no snapshots of the state machine: a follower gets the log from index 1. Where one
-//! would come in is marked by the type: `Progress::loading` is the state of a follower whose
-//! entries are elsewhere, and `Start::committed` is how a log begins after some index.
+//! There are no snapshots of the state machine here: how a node comes by one is its driver's business,
+//! before it is part of a configuration that counts. `Start::at` is how a log begins behind one, and
+//! `Progress::loading` the state of a follower whose entries are with the driver.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};

@@ -2,19 +2,30 @@
 
 use boundary::{manager_to_host, manager_to_worker};
 use bytes::Bytes;
-use consensus::{Effect, Engine, LogEntry, Role};
+use consensus::{Configuration, Effect, Engine, LogEntry, Role};
 use governance::{Command, Fact};
-use ledger::{Header, Kind, inspect};
-use types::{Digest, Height, Index, NodeId};
+use ledger::{Header, Kind, Opened, inspect};
+use types::{Height, Index, NodeId};
 
 use crate::Output;
 use crate::node::{EXIT_STORAGE, Node, Phase, Reading, log, send_host};
 use crate::order::Proposed;
+use crate::reading::READ_BYTES_MAX;
 use crate::wire::PeerMessage;
 use crate::workers::send_worker;
 
-/// Most bytes that one read of the host may bring.
-pub const READ_BYTES_MAX: u64 = 4 << 20;
+/// An entry that was found to follow the committed ones. Only [`Node::open_next`] makes one.
+pub struct Next {
+    pub opened: Opened,
+    /// Of an administrative entry.
+    pub command: Option<Command>,
+}
+
+impl Next {
+    pub fn header(&self) -> &Header {
+        &self.opened.header
+    }
+}
 
 impl Node {
     pub fn effect(&mut self, effect: Effect, out: &mut Vec<Output>) {
@@ -49,6 +60,11 @@ impl Node {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return;
         };
+        if self.figures.voter_ms == 0 && self.order.leading.is_none() {
+            let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+            self.figures.fetched_entries += entries.len() as u64; // usize is at most 64 bits
+            self.figures.fetched_bytes += bytes as u64; // as above
+        }
         let first = first.index.0;
         let sequence = self.order.appending(last.term, last.index);
         let entries = entries.into_iter().map(|e| e.payload).collect();
@@ -115,9 +131,7 @@ impl Node {
             let entry = engine
                 .entry(index)
                 .expect("entries stay in memory until applied");
-            if let Some(configuration) = &entry.configuration {
-                self.configurations.insert(index, configuration.clone());
-            }
+            let configuration = entry.configuration.clone();
             let payload = entry.payload.clone();
             let own = self
                 .order
@@ -127,7 +141,7 @@ impl Node {
             match own {
                 Some(own) => self.commit_own(own, out),
                 None => {
-                    if let Err(reason) = self.commit_other(index, &payload, out) {
+                    if let Err(reason) = self.commit_other(&payload, out) {
                         // A quorum of attested nodes agreed on it, so it is this node that cannot go on.
                         return self.end(
                             out,
@@ -137,6 +151,11 @@ impl Node {
                     }
                 }
             }
+            assert_eq!(
+                self.configurations.get(&index),
+                configuration.as_ref(),
+                "commands tell the configurations that consensus has"
+            );
         }
         let committed = self.order.committed;
         send_host(
@@ -206,57 +225,79 @@ impl Node {
     }
 
     /// An entry of another leader, or of this node as a leader of a former term.
-    fn commit_other(
-        &mut self,
-        index: Index,
-        payload: &Bytes,
-        out: &mut Vec<Output>,
-    ) -> Result<(), String> {
+    fn commit_other(&mut self, payload: &Bytes, out: &mut Vec<Output>) -> Result<(), String> {
+        let next = self.open_next(payload)?;
+        let Next { opened, command } = self.enter(next);
+        let header = opened.header;
+        match (header.kind, command) {
+            (Kind::Application { protocol, height }, _) => {
+                self.apply_batch(usize::from(protocol), &header, height, opened.private, out);
+            }
+            (_, Some(command)) => self.govern(&header, &command, out),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks the entry that is to follow the committed ones, whoever gave it.
+    ///
+    /// # Errors
+    /// Why it is not the next one.
+    pub fn open_next(&self, payload: &Bytes) -> Result<Next, String> {
         let entry = inspect(payload).map_err(|e| e.to_string())?;
         let header = entry.header;
-        if header.index != index || Some(header.previous) != self.order.digest(self.order.committed)
+        if header.index != self.order.committed.next()
+            || header.previous != self.order.last_digest()
+            || header.term < self.order.runs.last()
         {
             return Err("it does not continue the ledger".into());
         }
-        let digest = entry.digest;
         let sealer = self.sealer_key(&header, &entry.public)?;
         let opened = self
             .keyring
             .seals
             .open_entry(entry, &sealer)
             .map_err(|e| e.to_string())?;
-        if header.kind == Kind::Signature {
-            let root =
-                ledger::verify_root(&sealer, &header, &opened.public).map_err(|e| e.to_string())?;
-            if root.frontier != *self.order.tree.frontier() {
-                return Err("its signed root is not the root of this node's ledger".into());
-            }
-        }
-        if !opened.leaves.is_empty() {
-            self.order.tree.append(index, opened.leaves.iter());
-        }
-        self.order.advance(&header, digest);
+        let mut command = None;
         match header.kind {
             Kind::Application { protocol, height } => {
-                let place = usize::from(protocol);
                 let protocol = self
                     .protocols
-                    .get_mut(place)
+                    .get(usize::from(protocol))
                     .ok_or("its protocol is not in the constitution")?;
                 if protocol.committed().next() != height {
                     return Err("its batch does not continue the protocol's".into());
                 }
-                protocol.heights.push(index);
-                self.apply_batch(place, &header, height, opened.private, out);
+            }
+            Kind::Signature => {
+                let root = ledger::verify_root(&sealer, &header, &opened.public)
+                    .map_err(|e| e.to_string())?;
+                if root.frontier != *self.order.tree.frontier() {
+                    return Err("its signed root is not the root of this node's ledger".into());
+                }
             }
             Kind::Genesis | Kind::Administrative => {
-                let command = Command::from_parts(&opened.public, &opened.private)
-                    .map_err(|e| e.to_string())?;
-                self.govern(&header, &command, out);
+                let read = Command::from_parts(&opened.public, &opened.private);
+                command = Some(read.map_err(|e| e.to_string())?);
             }
-            Kind::TermOpened | Kind::Signature | Kind::Snapshot | Kind::SnapshotDigest => {}
+            Kind::TermOpened | Kind::Snapshot | Kind::SnapshotDigest => {}
         }
-        Ok(())
+        Ok(Next { opened, command })
+    }
+
+    /// Takes an entry into the order: chain, tree, heights. What it says is for the caller to act on.
+    pub fn enter(&mut self, next: Next) -> Next {
+        let opened = &next.opened;
+        let header = &opened.header;
+        if !opened.leaves.is_empty() {
+            self.order.tree.append(header.index, opened.leaves.iter());
+        }
+        self.order.advance(header, opened.digest);
+        if let Kind::Application { protocol, .. } = header.kind {
+            let protocol = &mut self.protocols[usize::from(protocol)];
+            protocol.heights.push(header.index);
+        }
+        next
     }
 
     fn apply_batch(
@@ -309,10 +350,39 @@ impl Node {
         self.state.node(node).map(|n| n.key)
     }
 
+    /// The configuration of consensus that a command brings: it follows from the last one.
+    fn configuration_of(&self, command: &Command) -> Option<Configuration> {
+        match command {
+            Command::Genesis(_) => Some(Configuration::of([governance::State::FIRST_NODE])),
+            Command::AdmitNode(admitted) => {
+                let mut next = self
+                    .configurations
+                    .last_key_value()
+                    .map(|(_, last)| last.clone())
+                    .unwrap_or_default();
+                next.learners.insert(admitted.id);
+                Some(next)
+            }
+            Command::Configure(next) => Some(Configuration {
+                voters: next.voters.clone(),
+                incoming: next.incoming.clone(),
+                learners: next.learners.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// An administrative command is committed.
-    fn govern(&mut self, header: &Header, command: &Command, out: &mut Vec<Output>) {
-        if let Some(leading) = &mut self.order.leading {
+    pub fn govern(&mut self, header: &Header, command: &Command, out: &mut Vec<Output>) {
+        let of_members = matches!(
+            command,
+            Command::Propose(_) | Command::Vote(_) | Command::Withdraw(_) | Command::Expire { .. }
+        );
+        if let Some(leading) = self.order.leading.as_mut().filter(|_| !of_members) {
             leading.changing = false;
+        }
+        if let Some(configuration) = self.configuration_of(command) {
+            self.configurations.insert(header.index, configuration);
         }
         if let Command::Genesis(genesis) = command {
             if genesis.constitution.digest() != self.setup.constitution.digest() {
@@ -320,7 +390,9 @@ impl Node {
             }
             self.keyring.know_network(genesis.identity.signing_key());
         }
-        match self.state.apply(header.index, header.time, command) {
+        let done = self.state.apply(header.index, header.time, command);
+        self.polled(header, command, &done, out);
+        match done {
             Ok(facts) => {
                 for fact in facts {
                     self.fact(&fact, out);
@@ -339,6 +411,9 @@ impl Node {
 
     fn fact(&mut self, fact: &Fact, out: &mut Vec<Output>) {
         match fact {
+            Fact::Epoch(epoch) => self.order.epoch = *epoch,
+            // The past needs no other deeds.
+            _ if matches!(self.phase, Phase::Restoring) => self.greet_workers(out),
             Fact::Created { .. } => {
                 self.ask_certificate(out);
                 self.greet_workers(out);
@@ -371,6 +446,9 @@ impl Node {
                     "governance",
                     &format!("voters: {}", voters.join(" ")),
                 );
+                if self.figures.voter_ms == 0 && configuration.voters.contains(&self.id) {
+                    self.figures.voter_ms = self.now.since(self.figures.began).max(1);
+                }
                 self.report(out);
             }
             Fact::Constitution { version, digest } => {
@@ -381,67 +459,27 @@ impl Node {
                     &format!("constitution {version} is in force, digest {digest}"),
                 );
             }
-            Fact::Lease { .. } => {}
-            told => log(out, 3, "governance", &format!("{told:?}")),
-            Fact::Epoch(epoch) => self.order.epoch = *epoch,
-        }
-    }
-
-    /// The host answered a read: nothing of it is believed before its digest is compared.
-    pub fn entries_read(&mut self, read: boundary::Entries, out: &mut Vec<Output>) {
-        let Some(why) = self.reading.remove(&read.request) else {
-            return;
-        };
-        if !read.failure.is_empty() {
-            return self.end(
-                out,
-                EXIT_STORAGE,
-                &format!("the ledger's files cannot be read: {}", read.failure),
-            );
-        }
-        let mut entries: Vec<(Header, Bytes)> = Vec::with_capacity(read.entries.len());
-        for (index, bytes) in (read.first..).map(Index).zip(read.entries) {
-            match self.check_read(index, &bytes) {
-                Ok(header) => entries.push((header, bytes)),
-                Err(reason) => {
-                    return self.end(out, EXIT_STORAGE, &format!("entry {index} in the ledger's files is not the one that was committed: {reason}"));
+            Fact::ActorRemoved { actor, .. } | Fact::SessionsRevoked { actor, .. } => {
+                self.close_actor(*actor, out);
+            }
+            Fact::NodeMoved { node, .. } => {
+                if let Some(node) = node {
+                    self.close_node(*node, out);
                 }
             }
-        }
-        match why {
-            Reading::Feed { place } => self.fed(place, &entries, out),
-            Reading::History {
-                worker,
-                request,
-                index,
-                place,
-            } => {
-                let entry = entries.iter().find(|(header, _)| header.index == index);
-                self.tell_history(place, worker, request, entry, out);
+            Fact::TransferLeadership { node } => {
+                let handed = self.with_engine(|engine, effects| engine.transfer(*node, effects));
+                if let Some(Ok(())) = handed {
+                    log(
+                        out,
+                        3,
+                        "governance",
+                        &format!("handing leadership to node {node}"),
+                    );
+                }
             }
-            Reading::Receipt { job } => self.receipt_read(job, &entries, out),
-            Reading::Load { node } => {
-                let entries = entries
-                    .into_iter()
-                    .map(|(header, payload)| LogEntry {
-                        term: header.term,
-                        index: header.index,
-                        configuration: self.configurations.get(&header.index).cloned(),
-                        payload,
-                    })
-                    .collect();
-                self.with_engine(|engine, effects| engine.supply(node, entries, effects));
-            }
-        }
-    }
-
-    fn check_read(&self, index: Index, bytes: &Bytes) -> Result<Header, String> {
-        let entry = inspect(bytes).map_err(|e| e.to_string())?;
-        let expected: Option<Digest> = self.order.digest(index);
-        if Some(entry.digest) == expected {
-            Ok(entry.header)
-        } else {
-            Err("its digest differs".into())
+            Fact::Lease { .. } => {}
+            told => log(out, 3, "governance", &format!("{told:?}")),
         }
     }
 }

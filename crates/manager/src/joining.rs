@@ -24,7 +24,7 @@ use types::{Epoch, Millis, NodeId};
 use crate::Output;
 use crate::node::{EXIT_PLATFORM, EXIT_REFUSED, EvidenceFor, Node, Phase, log};
 use crate::sessions::Who;
-use crate::wire::{Credentials, Hello, Join, Joined, Known, PeerMessage, Welcome};
+use crate::wire::{Credentials, Hello, Join, Joined, Known, PeerMessage, Standing, Welcome};
 
 const RETRY_MS: u64 = 500;
 const ATTEMPT_MS: u64 = 10_000;
@@ -195,9 +195,10 @@ impl Node {
         }
         let identity = NetworkIdentity::new(certificate, &key).expect("the key that was certified");
         self.keyring.generate(Epoch(1), &mut self.entropy);
-        self.become_node(
-            governance::State::FIRST_NODE,
+        self.name(governance::State::FIRST_NODE);
+        self.begin(
             Configuration::of([governance::State::FIRST_NODE]),
+            Start::default(),
         );
         self.genesis = Some(Command::Genesis(Box::new(Genesis {
             constitution: self.setup.constitution.clone(),
@@ -210,11 +211,16 @@ impl Node {
         log(out, 3, "manager", "founding the network");
     }
 
-    fn become_node(&mut self, id: NodeId, configuration: Configuration) {
+    /// This incarnation's number in the network.
+    fn name(&mut self, id: NodeId) {
         self.id = id;
         self.order.sealer = Sealer::new(id, self.key.public());
+    }
+
+    /// Consensus begins, behind what this node has.
+    pub fn begin(&mut self, configuration: Configuration, start: Start) {
         let seed = self.entropy.number();
-        let engine = Raft::new(id, Timing::default(), seed, configuration, Start::default());
+        let engine = Raft::new(self.id, Timing::default(), seed, configuration, start);
         let engine = engine.refusing(in_time);
         #[cfg(feature = "mutations")]
         let engine = match self.mutation {
@@ -373,7 +379,7 @@ impl Node {
                 }
                 self.abandon(connection, &reason, out);
             }
-            PeerMessage::Joined(joined) => self.joined(connection, &joined, out),
+            PeerMessage::Joined(joined) => self.joined(connection, joined, out),
             _ => self.abandon(
                 connection,
                 "a message that does not belong into admission",
@@ -414,17 +420,17 @@ impl Node {
         .map_err(|unfit| unfit.text)
     }
 
-    fn joined(&mut self, connection: u64, joined: &Joined, out: &mut Vec<Output>) {
+    fn joined(&mut self, connection: u64, joined: Joined, out: &mut Vec<Output>) {
         for key in &joined.keys {
             self.keyring.insert(key);
         }
         for known in &joined.nodes {
             self.known.insert(known.key, known.clone());
         }
-        self.joining = None;
         self.leader_heard = self.now;
-        self.sessions.close(connection, out);
         if self.engine.is_some() {
+            self.joining = None;
+            self.sessions.close(connection, out);
             return log(
                 out,
                 4,
@@ -432,10 +438,16 @@ impl Node {
                 "heard again who the nodes of the network are",
             );
         }
-        self.become_node(joined.node, Configuration::default());
-        self.phase = Phase::Admitted;
-        log(out, 3, "join", &format!("admitted as node {}", joined.node));
-        self.report(out);
+        self.name(joined.node);
+        match self.restore(joined.standing, out) {
+            Ok(()) => {
+                self.joining = None;
+                self.sessions.close(connection, out);
+                log(out, 3, "join", &format!("admitted as node {}", joined.node));
+                self.report(out);
+            }
+            Err(reason) => self.abandon(connection, &reason, out),
+        }
     }
 
     /// A VN that is not in the list speaks: only admission is open to it.
@@ -600,7 +612,7 @@ impl Node {
         };
         let nodes = self
             .state
-            .nodes()
+            .served()
             .map(|n| Known {
                 node: n.id,
                 address: n.address.clone(),
@@ -613,9 +625,20 @@ impl Node {
                 node,
                 keys: self.keyring.released(),
                 nodes,
+                standing: self.standing(),
             }),
         );
         self.sessions.close(connection, out);
+    }
+
+    /// How far the network is, as far as this node knows.
+    fn standing(&self) -> Standing {
+        Standing {
+            committed: self.order.committed,
+            digest: self.order.last_digest(),
+            runs: self.order.runs.as_slice().to_vec(),
+            snapshots: Vec::new(),
+        }
     }
 
     /// The network's key is known: ask for the evidence that clients see in this VN's certificate.

@@ -19,9 +19,12 @@ mod membership;
 mod node;
 mod order;
 mod peers;
+mod polls;
 mod proposals;
 mod protocols;
+mod reading;
 mod receipts;
+mod recovery;
 mod sessions;
 #[doc(hidden)] // for the fuzzing harness
 pub mod wire;

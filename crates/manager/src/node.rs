@@ -18,6 +18,7 @@ use crate::keyring::Keyring;
 use crate::order::Order;
 use crate::peers::Link;
 use crate::protocols::Protocol;
+use crate::recovery::{Figures, Local, Restoring};
 use crate::sessions::Sessions;
 use crate::wire::Known;
 use crate::{Input, Output, Position};
@@ -53,7 +54,9 @@ pub enum Phase {
     ExpectEvidence,
     /// Asks to be admitted.
     Joining,
-    /// Admitted: reads the ledger, serves as soon as it has a certificate.
+    /// Admitted: reads what a former incarnation left in the host's files.
+    Restoring,
+    /// Reads the ledger, serves as soon as it has a certificate.
     Admitted,
     /// Told to stop; hands leadership over until then.
     Stopping {
@@ -78,6 +81,8 @@ pub enum EvidenceFor {
 
 /// Why entries were asked of the host.
 pub enum Reading {
+    /// Of a former incarnation, see `recovery`.
+    Restore,
     Feed {
         place: usize,
     },
@@ -111,6 +116,10 @@ pub struct Node {
     /// Asking the network for admission, or again who its nodes are.
     pub joining: Option<Joining>,
     pub leader_heard: Millis,
+    /// What the host's files held at the start.
+    pub local: Local,
+    pub restoring: Option<Restoring>,
+    pub figures: Figures,
     pub sessions: Sessions,
     pub links: BTreeMap<NodeId, Link>,
     /// Who may speak to this node although its own ledger does not say so yet.
@@ -130,6 +139,8 @@ pub struct Node {
     pub receipts: crate::receipts::Receipts,
     /// Admissions that this leader proposed → the connection that waits.
     pub admitting: BTreeMap<NodeId, u64>,
+    /// Who waits on the administrative channel.
+    pub polls: crate::polls::Polls,
     /// Founder only: the first command, until its entry is made.
     pub genesis: Option<governance::Command>,
     /// Configurations of consensus, by the committed entry that brought them.
@@ -172,13 +183,6 @@ impl Node {
                 payload: tuple.to_cbor().into(),
             }),
         );
-        if start.ledger_last != 0 {
-            // Entries of a former incarnation: the network gives them again, checked.
-            send_host(
-                out,
-                manager_to_host::Message::Truncate(boundary::Truncate { from: 1 }),
-            );
-        }
         let mut node = Self {
             now: clock,
             clock,
@@ -190,6 +194,14 @@ impl Node {
             id: NodeId(0),
             joining: None,
             leader_heard: clock,
+            local: Local {
+                last: Index(start.ledger_last),
+            },
+            restoring: None,
+            figures: Figures {
+                began: clock,
+                ..Figures::default()
+            },
             links: BTreeMap::new(),
             known: BTreeMap::new(),
             engine: None,
@@ -216,6 +228,7 @@ impl Node {
             linear: BTreeMap::new(),
             receipts: crate::receipts::Receipts::default(),
             admitting: BTreeMap::new(),
+            polls: crate::polls::Polls::default(),
             genesis: None,
             configurations: BTreeMap::new(),
             requests: 0,
@@ -315,6 +328,8 @@ impl Node {
         self.tell_time(out);
         self.expire_receipts(out);
         self.reconfigure(out);
+        self.close_polls(out);
+        self.tire_of_waiting(out);
         if let Phase::Stopping { until } = self.phase
             && (now >= until || self.order.leading.is_none())
         {
@@ -367,28 +382,6 @@ impl Node {
         }));
     }
 
-    pub fn read(
-        &mut self,
-        why: Reading,
-        first: Index,
-        last: Index,
-        bytes_max: u64,
-        out: &mut Vec<Output>,
-    ) -> u64 {
-        let request = self.request();
-        self.reading.insert(request, why);
-        send_host(
-            out,
-            manager_to_host::Message::ReadEntries(boundary::ReadEntries {
-                request,
-                first: first.0,
-                last: last.0,
-                bytes_max,
-            }),
-        );
-        request
-    }
-
     fn stop(&mut self, out: &mut Vec<Output>) {
         let successor = self.engine.as_ref().and_then(|engine| {
             let voters = engine
@@ -423,10 +416,7 @@ impl Node {
             leader: self.leader(),
             last: engine.map(|e| e.last().1).unwrap_or_default(),
             committed: self.order.committed,
-            digest: self
-                .order
-                .digest(self.order.committed)
-                .expect("of a committed entry"),
+            digest: self.order.last_digest(),
             voters: self.state.voters().map(|node| node.id).collect(),
         }
     }
@@ -435,6 +425,7 @@ impl Node {
         match self.phase {
             Phase::ExpectTuple | Phase::ExpectEvidence => "starting",
             Phase::Joining => "joining",
+            Phase::Restoring => "restoring",
             Phase::Admitted if self.order.leading.as_ref().is_some_and(|l| l.opened) => "leading",
             Phase::Admitted => "following",
             Phase::Stopping { .. } | Phase::Ended => "stopping",
@@ -444,14 +435,17 @@ impl Node {
     pub fn report(&mut self, out: &mut Vec<Output>) {
         self.status_due = self.now.plus(STATUS_MS);
         let position = self.position();
-        let gauges = self
+        let gauge = |name: String, value| boundary::Gauge { name, value };
+        let mut gauges: Vec<boundary::Gauge> = self
             .protocols
             .iter()
-            .map(|p| boundary::Gauge {
-                name: format!("height_{}", p.name),
-                value: p.committed().0,
-            })
+            .map(|p| gauge(format!("height_{}", p.name), p.committed().0))
             .collect();
+        gauges.extend(
+            self.figures
+                .named()
+                .map(|(name, value)| gauge(name.into(), value)),
+        );
         send_host(
             out,
             manager_to_host::Message::Status(boundary::Status {

@@ -163,7 +163,8 @@ impl Node {
                 }
             }
             Who::ExpectNetwork | Who::Sponsor => self.sponsor_lost(connection),
-            Who::ExpectClient { .. } | Who::Stranger { .. } | Who::Administrator { .. } => {}
+            Who::Administrator { .. } => self.forget_waiting(connection),
+            Who::ExpectClient { .. } | Who::Stranger { .. } => {}
         }
     }
 
@@ -237,6 +238,12 @@ impl Node {
             PeerMessage::UnitsRefused { protocol, refused } => {
                 self.units_refused(protocol, refused, out)
             }
+            PeerMessage::Poll { poll, message } => self.poll_arrived(from, poll, &message, out),
+            PeerMessage::PollRefused {
+                digest,
+                status,
+                reason,
+            } => self.poll_refused(&digest, status, &reason, out),
             _ => self.drop_connection(
                 connection,
                 "a message that does not belong between members",

@@ -124,7 +124,7 @@ impl Node {
         Some(index)
     }
 
-    fn append_command(
+    pub fn append_command(
         &mut self,
         kind: Kind,
         command: Command,

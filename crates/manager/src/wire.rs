@@ -30,6 +30,14 @@ pub enum PeerMessage {
     Units { protocol: u16, inject: Bytes },
     /// Units that the leader refused: a `boundary::Refused`.
     UnitsRefused { protocol: u16, refused: Bytes },
+    /// What an administrator handed in, for the leader: a `governance::SignedMessage`.
+    Poll { poll: u8, message: Bytes },
+    /// The leader does not record it.
+    PollRefused {
+        digest: Digest,
+        status: u16,
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -163,6 +171,15 @@ impl PeerMessage {
             Self::Consensus(bytes) => raw(out, 7, None, bytes),
             Self::Units { protocol, inject } => raw(out, 8, Some(*protocol), inject),
             Self::UnitsRefused { protocol, refused } => raw(out, 9, Some(*protocol), refused),
+            Self::Poll { poll, message } => {
+                out.extend_from_slice(&[20, *poll]);
+                out.extend_from_slice(message);
+            }
+            Self::PollRefused {
+                digest,
+                status,
+                reason,
+            } => put(out, 21, (digest, status, reason)),
         }
         let length = out.len() - start - 4;
         assert!(
@@ -222,6 +239,18 @@ impl PeerMessage {
                 protocol: protocol(&mut frame)?,
                 refused: frame,
             },
+            20 if !frame.is_empty() => Self::Poll {
+                poll: frame.get_u8(),
+                message: frame,
+            },
+            21 => {
+                let (digest, status, reason) = get(&frame)?;
+                Self::PollRefused {
+                    digest,
+                    status,
+                    reason,
+                }
+            }
             _ => return Err(Broken::Shape),
         }))
     }
@@ -272,6 +301,15 @@ mod tests {
             PeerMessage::Units {
                 protocol: 3,
                 inject: Bytes::from_static(b"units"),
+            },
+            PeerMessage::Poll {
+                poll: 2,
+                message: Bytes::from_static(b"ballot"),
+            },
+            PeerMessage::PollRefused {
+                digest: Digest([3; 32]),
+                status: 409,
+                reason: "why".into(),
             },
         ];
         let mut wire = Vec::new();

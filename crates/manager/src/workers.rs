@@ -8,13 +8,13 @@ use boundary::{
 };
 use bytes::Bytes;
 use consensus::Engine;
-use ledger::{Header, Kind};
+use ledger::Kind;
 use types::{Height, Index, Millis, NodeId};
 
 use crate::Output;
-use crate::commits::READ_BYTES_MAX;
 use crate::node::{Node, Reading, log};
 use crate::protocols::Worker;
+use crate::reading::{READ_BYTES_MAX, Read};
 use crate::sessions::Who;
 use crate::wire::PeerMessage;
 
@@ -267,7 +267,7 @@ impl Node {
         };
     }
 
-    pub fn fed(&mut self, place: usize, entries: &[(Header, Bytes)], out: &mut Vec<Output>) {
+    pub fn fed(&mut self, place: usize, entries: Vec<Read>, out: &mut Vec<Output>) {
         let Worker::Feeding {
             worker,
             mut next,
@@ -276,7 +276,8 @@ impl Node {
         else {
             return;
         };
-        for (header, bytes) in entries {
+        for Read { opened, .. } in entries {
+            let header = opened.header;
             if header.kind
                 != (Kind::Application {
                     protocol: self.protocols[place].place,
@@ -285,15 +286,12 @@ impl Node {
             {
                 continue;
             }
-            let Some(body) = self.open_body(header, bytes) else {
-                break;
-            };
             let message = boundary::Apply {
                 height: next.0,
                 index: header.index.0,
                 term: header.term.0,
                 time: header.time.0,
-                body,
+                body: opened.private,
             };
             send_worker(
                 out,
@@ -309,15 +307,6 @@ impl Node {
             request: None,
         };
         self.feed(place, out);
-    }
-
-    fn open_body(&self, header: &Header, bytes: &Bytes) -> Option<Bytes> {
-        let key = self.state.node(header.sealer)?.key;
-        self.keyring
-            .seals
-            .open(bytes, &key)
-            .ok()
-            .map(|opened| opened.private)
     }
 
     fn history(
@@ -346,16 +335,14 @@ impl Node {
         place: usize,
         worker: u64,
         request: u64,
-        entry: Option<&(Header, Bytes)>,
+        entry: Option<Read>,
         out: &mut Vec<Output>,
     ) {
         if self.protocols[place].running() != Some(worker) {
             return;
         }
-        let found = entry.and_then(|(header, bytes)| match header.kind {
-            Kind::Application { height, .. } => {
-                Some((header, height, self.open_body(header, bytes)?))
-            }
+        let found = entry.and_then(|Read { opened, .. }| match opened.header.kind {
+            Kind::Application { height, .. } => Some((opened.header, height, opened.private)),
             _ => None,
         });
         let message = match found {

@@ -1,0 +1,120 @@
+//! Entries that the host reads back. Nothing of them is believed: an entry that opens under the key of
+//! its sealer, and has the term that the committed log has at its index, is the committed one.
+
+use boundary::manager_to_host;
+use bytes::Bytes;
+use consensus::{Engine, LogEntry};
+use ledger::{Header, Opened, inspect};
+use types::Index;
+
+use crate::Output;
+use crate::node::{EXIT_STORAGE, Node, Reading, send_host};
+
+/// Most bytes that one read of the host may bring.
+pub const READ_BYTES_MAX: u64 = 4 << 20;
+
+/// A committed entry from the host's files, checked.
+pub struct Read {
+    /// As it is stored.
+    pub bytes: Bytes,
+    pub opened: Opened,
+}
+
+impl Node {
+    /// Asks the host for entries; gives the number of the request.
+    pub fn read(
+        &mut self,
+        why: Reading,
+        first: Index,
+        last: Index,
+        bytes_max: u64,
+        out: &mut Vec<Output>,
+    ) -> u64 {
+        let request = self.request();
+        self.reading.insert(request, why);
+        send_host(
+            out,
+            manager_to_host::Message::ReadEntries(boundary::ReadEntries {
+                request,
+                first: first.0,
+                last: last.0,
+                bytes_max,
+            }),
+        );
+        request
+    }
+
+    /// The host answered a read.
+    pub fn entries_read(&mut self, read: boundary::Entries, out: &mut Vec<Output>) {
+        let Some(why) = self.reading.remove(&read.request) else {
+            return;
+        };
+        if let Reading::Restore = why {
+            return self.restored(read, out);
+        }
+        if !read.failure.is_empty() {
+            return self.end(
+                out,
+                EXIT_STORAGE,
+                &format!("the ledger's files cannot be read: {}", read.failure),
+            );
+        }
+        let mut entries: Vec<Read> = Vec::with_capacity(read.entries.len());
+        for (index, bytes) in (read.first..).map(Index).zip(read.entries) {
+            match self.check_read(index, &bytes) {
+                Ok(opened) => entries.push(Read { bytes, opened }),
+                Err(reason) => {
+                    return self.end(out, EXIT_STORAGE, &format!("entry {index} in the ledger's files is not the one that was committed: {reason}"));
+                }
+            }
+        }
+        match why {
+            Reading::Restore => unreachable!("handled above"),
+            Reading::Feed { place } => self.fed(place, entries, out),
+            Reading::History {
+                worker,
+                request,
+                index,
+                place,
+            } => {
+                let entry = entries.into_iter().find(|e| e.opened.header.index == index);
+                self.tell_history(place, worker, request, entry, out);
+            }
+            Reading::Receipt { job } => {
+                let entries: Vec<(Header, Bytes)> = entries
+                    .into_iter()
+                    .map(|read| (read.opened.header, read.bytes))
+                    .collect();
+                self.receipt_read(job, &entries, out);
+            }
+            Reading::Load { node } => {
+                let entries = entries
+                    .into_iter()
+                    .map(|read| LogEntry {
+                        term: read.opened.header.term,
+                        index: read.opened.header.index,
+                        // The engine knows them.
+                        configuration: None,
+                        payload: read.bytes,
+                    })
+                    .collect();
+                self.with_engine(|engine, effects| engine.supply(node, entries, effects));
+            }
+        }
+    }
+
+    fn check_read(&self, index: Index, bytes: &Bytes) -> Result<Opened, String> {
+        let entry = inspect(bytes).map_err(|e| e.to_string())?;
+        if entry.header.index != index {
+            return Err(format!("by its header it is entry {}", entry.header.index));
+        }
+        if !self.order.is_committed(&entry.header) {
+            return Err("it is of another term".into());
+        }
+        let sealer = self.sealer_key(&entry.header, &entry.public)?;
+        self.keyring
+            .seals
+            .open_entry(entry, &sealer)
+            .map_err(|e| e.to_string())
+    }
+}
