@@ -6,7 +6,7 @@ mod kit;
 use std::fs;
 use std::path::Path;
 
-use host::storage::{Extent, Finding, LedgerFiles};
+use host::storage::{Extent, Finding, LedgerFiles, Place};
 use kit::{Listing, append, copied, entries, last, listing, open, tempdir, written};
 
 const COUNT: u64 = 42;
@@ -265,4 +265,97 @@ fn a_link_in_a_chunks_place_is_refused_by_name() {
         text.contains(&before[1].0) && text.contains("remove it"),
         "{text}"
     );
+}
+
+/// What has the right frames is offered; that it is another network's, or older, only the manager
+/// can tell, and then nothing of it is lost.
+#[test]
+fn foreign_older_and_future_chunks_are_offered_and_kept_when_the_manager_does_not_want_them() {
+    let before = written(tempdir().path(), COUNT);
+    let (name, content) = &before[1];
+    let first: u64 = name[..20].parse().expect("an index");
+
+    let directory = copied(&before);
+    let mut foreign = content.clone();
+    let at = 16 + 4 + 96;
+    foreign[at] ^= 0xff;
+    fs::write(directory.path().join(name), &foreign).expect("written");
+    let mut files = open(directory.path());
+    assert_eq!((last(&files), files.findings()), (COUNT, &[][..]));
+    assert_ne!(kit::read(&mut files, first, first, 0), entries(first, 1));
+    files.truncate(first).expect("the manager found it");
+    drop(files);
+    heal(directory.path(), &before);
+    let aside = directory.path().join(name.clone() + "-removed");
+    assert_eq!(fs::read(aside).expect("kept"), foreign);
+
+    // An older copy of the whole directory merely ends earlier.
+    let older = copied(&before[..3].to_vec());
+    let (extent, findings) = heal(older.path(), &before);
+    assert!(extent.last < COUNT && extent.tail.is_none() && findings.is_empty());
+
+    // A chunk from far ahead is a run of its own, until the manager says otherwise.
+    let directory = copied(&before);
+    let ahead = tempdir();
+    let mut files = open(ahead.path());
+    let far = entries(1_000, 2);
+    files
+        .append(1_000, &far, Place::Detached)
+        .expect("a gap is meant");
+    drop(files);
+    let (name, content) = &listing(ahead.path())[0];
+    fs::write(directory.path().join(name), content).expect("written");
+    let mut files = open(directory.path());
+    assert_eq!(files.extent().tail, Some((1_000, 1_001)));
+    files.truncate(1_000).expect("not committed");
+    drop(files);
+    heal(directory.path(), &before);
+}
+
+/// Single-byte corruptions: the host finds it, or offers entries of which one has another byte, which
+/// its seal does not survive. Never does it offer fewer entries in silence, or one in another's place.
+#[test]
+fn a_thousand_corrupted_bytes_are_found_or_lie_within_one_entry() {
+    let before = written(tempdir().path(), COUNT);
+    let bytes: usize = before.iter().map(|(_, content)| content.len()).sum();
+    let (mut found, mut within) = (0, 0);
+    // A step that shares no factor with the bytes visits each before any comes again.
+    let step = (bytes / 3..)
+        .find(|step| gcd(*step, bytes) == 1)
+        .expect("there is one");
+    for number in 0..1_000 {
+        let mut at = number * step % bytes;
+        let file = before.iter().position(|(_, content)| {
+            let here = at < content.len();
+            at -= if here { 0 } else { content.len() };
+            here
+        });
+        let (name, content) = &before[file.expect("within some file")];
+        let mut corrupted = content.clone();
+        corrupted[at] ^= 1 << (number % 8);
+        let directory = copied(&before);
+        fs::write(directory.path().join(name), corrupted).expect("written");
+        let mut files = open(directory.path());
+        if files.findings().is_empty() {
+            assert_eq!(last(&files), COUNT);
+            let offered = kit::read(&mut files, 1, COUNT, u64::MAX);
+            let differ = offered
+                .iter()
+                .zip(entries(1, COUNT))
+                .filter(|(a, b)| *a != b);
+            assert_eq!((offered.len() as u64, differ.count()), (COUNT, 1));
+            within += 1;
+        } else {
+            assert_eq!(files.findings().len(), 1);
+            drop(files);
+            heal(directory.path(), &before);
+            found += 1;
+        }
+    }
+    println!("corruptions tried: 1000; found by the host: {found}; within one entry: {within}");
+    assert!(found > 100 && within > 500);
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

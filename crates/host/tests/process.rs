@@ -9,8 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 
 use boundary::{
-    Append, Close, Committed, Dial, Exit, Gauge, Log, Pace, ReadEntries, Send, SignTuple, Status,
-    Surface, Truncate, host_to_manager::Message as Told, manager_to_host::Message as Say,
+    Append, Close, Committed, Dial, Exit, Gauge, Log, Pace, ReadEntries, ReadSnapshot,
+    RemoveSnapshot, Send, SignTuple, Status, StoreSnapshot, Surface, Truncate,
+    host_to_manager::Message as Told, manager_to_host::Message as Say,
 };
 use bytes::Bytes;
 use rig::{Rig, Setup};
@@ -243,10 +244,170 @@ fn a_full_disk_ends_the_node_with_its_reason_and_acknowledges_nothing() {
 }
 
 #[test]
+fn a_node_that_began_with_a_snapshot_is_told_of_both_runs_and_of_its_snapshots() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(append(1, 1, 3));
+    let tail = Append {
+        detached: true,
+        first: 21,
+        entries: (21..25).map(entry).collect(),
+        sequence: 2,
+    };
+    rig.say(Say::Append(tail));
+    rig.persisted(2);
+    // Their second byte says whether they are the last.
+    let chunks = [Bytes::from(vec![0; 2_000_000]), Bytes::from(vec![1; 100])];
+    for (sequence, chunk) in (0..).zip(&chunks) {
+        rig.say(Say::StoreSnapshot(StoreSnapshot {
+            index: 20,
+            sequence,
+            chunk: chunk.clone(),
+            last: sequence == 1,
+        }));
+        let stored = rig.wait_for(|told| matches!(told, Told::SnapshotStored(_)));
+        let Told::SnapshotStored(stored) = stored else {
+            unreachable!("waited for it")
+        };
+        assert_eq!((stored.index, stored.sequence), (20, sequence));
+        assert_eq!(stored.failure, "");
+    }
+    let metrics = rig.get("/metrics");
+    for line in [
+        "coco_host_ledger_chunks 2",
+        "coco_host_snapshots 1",
+        "coco_host_snapshot_bytes 2000124",
+        "coco_host_disk_reserve_bytes 268435456",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(
+        metrics.contains("\ncoco_host_disk_free_bytes "),
+        "{metrics}"
+    );
+
+    let directory = rig.kill();
+    let mut rig = Rig::start(Setup {
+        directory: Some(directory),
+        ..Setup::default()
+    });
+    let start = rig.start.clone();
+    assert_eq!(
+        (start.ledger_last, start.tail_first, start.tail_last),
+        (3, 21, 24)
+    );
+    assert_eq!(start.snapshots, [20]);
+    for (request, sequence) in [(7, 1), (8, 0), (9, 2)] {
+        rig.say(Say::ReadSnapshot(ReadSnapshot {
+            request,
+            index: 20,
+            sequence,
+        }));
+        let read = rig.wait_for(|told| matches!(told, Told::SnapshotRead(_)));
+        let Told::SnapshotRead(read) = read else {
+            unreachable!("waited for it")
+        };
+        assert_eq!(read.request, request);
+        match chunks.get(sequence as usize) {
+            Some(chunk) => assert_eq!((&read.chunk, read.last), (chunk, sequence == 1)),
+            None => assert!(read.failure.contains("it has 2 chunks"), "{}", read.failure),
+        }
+    }
+    rig.say(Say::RemoveSnapshot(RemoveSnapshot { index: 20 }));
+    rig.say(Say::ReadSnapshot(ReadSnapshot {
+        request: 10,
+        index: 20,
+        sequence: 0,
+    }));
+    let read = rig.wait_for(|told| matches!(told, Told::SnapshotRead(_)));
+    assert!(!format!("{read:?}").contains("failure: \"\""), "{read:?}");
+}
+
+#[test]
+fn damage_is_logged_with_its_place_and_the_good_entries_are_offered() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(append(1, 1, 6));
+    rig.persisted(1);
+    let directory = rig.kill();
+    let chunk = directory
+        .path()
+        .join("data/ledger/00000000000000000001-open");
+    let mut content = std::fs::read(&chunk).expect("a chunk");
+    let at = 16 + (1..=3).map(|index| 4 + entry(index).len()).sum::<usize>();
+    content[at] ^= 0x80;
+    std::fs::write(&chunk, content).expect("written");
+    let mut rig = Rig::start(Setup {
+        directory: Some(directory),
+        ..Setup::default()
+    });
+    assert_eq!(rig.start.ledger_last, 3);
+    rig.hang_up();
+    let (_, log, _) = rig.end();
+    for part in [
+        &format!("00000000000000000001-open: entry 4, byte {at}: an entry of")[..],
+        "kept as ledger/00000000000000000001-open-damaged",
+        "fetched from other nodes",
+    ] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+}
+
+#[test]
+fn a_chunk_that_is_replaced_while_the_node_runs_ends_it_with_the_reason() {
+    let mut rig = Rig::start(Setup::default());
+    rig.say(append(1, 1, 2));
+    rig.persisted(1);
+    let chunk = rig
+        .directory()
+        .join("data/ledger/00000000000000000001-open");
+    let content = std::fs::read(&chunk).expect("a chunk");
+    std::fs::remove_file(&chunk).expect("removed");
+    std::fs::write(&chunk, content).expect("written");
+    rig.say(append(2, 3, 1));
+    let told = rig.wait_for(|told| matches!(told, Told::StorageFailed(_) | Told::Persisted(_)));
+    let Told::StorageFailed(failed) = told else {
+        panic!("acknowledged: {told:?}")
+    };
+    assert!(
+        failed
+            .reason
+            .contains("0001-open was replaced by another file"),
+        "{}",
+        failed.reason
+    );
+}
+
+#[test]
+fn a_disk_without_room_or_a_directory_that_cannot_be_written_is_named_at_the_start() {
+    let rig = Rig::spawn(Setup {
+        disk_reserve_mib: Some(1 << 40),
+        ..Setup::default()
+    });
+    let (status, log, directory) = rig.end();
+    assert_eq!(status, 70);
+    assert!(
+        log.contains("ledger: ") && log.contains("lower disk_reserve_mib"),
+        "{log}"
+    );
+    let ledger = directory.path().join("data/ledger");
+    permit(&ledger, 0o555);
+    let rig = Rig::spawn(Setup {
+        directory: Some(directory),
+        ..Setup::default()
+    });
+    let (status, log, _directory) = rig.end();
+    permit(&ledger, 0o755);
+    assert_eq!(status, 70);
+    assert!(
+        log.contains("write to ledger/probe-part") && log.contains("writable for the host's user"),
+        "{log}"
+    );
+}
+
+#[test]
 fn the_owners_agent_signs_the_tuple() {
     let mut rig = Rig::start(Setup::default());
     let listener = UnixListener::bind(rig.directory().join("agent.socket")).expect("bound");
-    open_to_all(&rig.directory().join("agent.socket"));
+    permit(&rig.directory().join("agent.socket"), 0o666);
     rig.say(Say::SignTuple(SignTuple {
         payload: "tuple".into(),
     }));
@@ -265,9 +426,9 @@ fn the_owners_agent_signs_the_tuple() {
     );
 }
 
-fn open_to_all(path: &std::path::Path) {
+fn permit(path: &std::path::Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).expect("own file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own file");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use types::limits::ENTRY_BYTES_MAX;
 
+use super::chunk::ENTRY_BYTES_MIN;
+
 /// What went wrong with the ledger's files. The validating node ends with this reason.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerFailed {
@@ -20,10 +22,14 @@ pub enum LedgerFailed {
     )]
     Changed { path: PathBuf, what: String },
     #[error(
-        "{free_bytes} bytes are free, less than the reserve of {reserve_bytes}; make room or lower \
-         disk_reserve_mib, then start the node again: it fetches what it missed"
+        "{path}: {free_bytes} bytes are free, less than the reserve of {reserve_bytes}; make room or \
+         lower disk_reserve_mib, then start the node again: it fetches what it missed"
     )]
-    Full { free_bytes: u64, reserve_bytes: u64 },
+    Full {
+        path: PathBuf,
+        free_bytes: u64,
+        reserve_bytes: u64,
+    },
     #[error(
         "entry {found} was to be appended, but the entries here end with {last}{}",
         tail_text(tail)
@@ -41,8 +47,6 @@ pub enum LedgerFailed {
     )]
     Framing { index: u64, bytes: usize },
 }
-
-use super::chunk::ENTRY_BYTES_MIN;
 
 fn tail_text(tail: &Option<(u64, u64)>) -> String {
     tail.map_or(String::new(), |(first, last)| {

@@ -4,12 +4,13 @@
 //! snapshots/00000000000000000421        the snapshot of the state after entry 421
 //! snapshots/00000000000000000421-part   the same while it is written; removed at the next start
 //!
-//! file   "COCOSNP1" | index (8 bytes) | chunk ... | 0 (4 bytes) | number of chunks (8 bytes)
-//! chunk  length (4 bytes) | bytes                                 all numbers big-endian
+//! file   "COCOSNP1" | index (8 bytes) | chunk ...
+//! chunk  length (4 bytes) | sealed chunk of that length           all numbers big-endian
 //! ```
-//! A file gets its name only when all of it is synced, so a crash leaves a whole one or none. The end
-//! tells a file that was cut from one that is whole. A snapshot can be made again: a failure here is
-//! an answer to the manager and not the end of the node.
+//! A file gets its name only when all of it is synced, so a crash leaves a whole one or none. Of a
+//! chunk the host understands its length, and the byte that says whether it is the last one: that
+//! tells a file that was cut later. A snapshot can be made again: a failure here is an answer to the
+//! manager and not the end of the node.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -30,7 +31,12 @@ use super::space::Space;
 const MAGIC: &[u8; 8] = b"COCOSNP1";
 
 const HEADER_BYTES: u64 = 16;
-const END_BYTES: u64 = 12;
+
+/// Where a chunk says whether it is the last one (1) or not (0).
+const LAST_AT: u64 = 1;
+
+/// A chunk says what it is, and is sealed.
+const CHUNK_BYTES_MIN: usize = 16;
 
 /// Longest sealed chunk: the plaintext's limit, and as much again for whatever sealing adds.
 pub const SNAPSHOT_BYTES_MAX: usize = 2 * SNAPSHOT_CHUNK_BYTES;
@@ -72,7 +78,7 @@ struct Writer {
 #[derive(Debug)]
 struct Reader {
     file: File,
-    /// Where the chunks begin, as far as anybody has read; the last one's end after it.
+    /// Where the chunks begin, as far as anybody has read.
     offsets: Vec<u64>,
     bytes: u64,
 }
@@ -190,10 +196,10 @@ impl SnapshotFiles {
         let writer = writer.ok_or_else(|| {
             io::Error::other(format!("chunk {sequence} is not the next; begin with 0"))
         })?;
-        if chunk.is_empty() || chunk.len() > SNAPSHOT_BYTES_MAX {
+        if !(CHUNK_BYTES_MIN..=SNAPSHOT_BYTES_MAX).contains(&chunk.len()) {
             let bytes = chunk.len();
             return Err(io::Error::other(format!(
-                "a chunk has {bytes} bytes; 1 to {SNAPSHOT_BYTES_MAX} are allowed"
+                "a chunk has {bytes} bytes; {CHUNK_BYTES_MIN} to {SNAPSHOT_BYTES_MAX} are allowed"
             )));
         }
         self.space
@@ -206,7 +212,6 @@ impl SnapshotFiles {
             writer.sync(medium)?;
         }
         if last {
-            writer.write(medium, &[&[0; 4], &writer.count.to_be_bytes()])?;
             writer.sync(medium)?;
             let bytes = writer.bytes;
             medium.rename(&self.part(index), &self.path(index))?;
@@ -320,7 +325,15 @@ impl Writer {
 impl Reader {
     fn open(path: &Path, index: u64) -> io::Result<Self> {
         let file = File::open(path)?;
-        let bytes = check_file(&file, index)?;
+        let bytes = file.metadata()?.len();
+        let mut begin = [0; 16];
+        if bytes > HEADER_BYTES {
+            file.read_exact_at(&mut begin, 0)?;
+        }
+        if begin[..8] != *MAGIC || begin[8..] != index.to_be_bytes() {
+            let what = "it does not begin with the header of this snapshot";
+            return Err(io::Error::other(what));
+        }
         Ok(Self {
             file,
             offsets: vec![HEADER_BYTES],
@@ -328,39 +341,55 @@ impl Reader {
         })
     }
 
+    /// Looks at every chunk's length, and whether the last one says so.
+    fn check(&mut self) -> io::Result<()> {
+        let mut at = HEADER_BYTES;
+        loop {
+            let next = at + 4 + u64::from(self.length(at)?);
+            let mut byte = [0];
+            self.file.read_exact_at(&mut byte, at + 4 + LAST_AT)?;
+            let is_last = next == self.bytes;
+            if (byte == [1]) != is_last {
+                let what = if is_last {
+                    "it was cut before its last chunk".into()
+                } else {
+                    format!("bytes follow its last chunk, which is at byte {at}")
+                };
+                return Err(io::Error::other(what));
+            }
+            if is_last {
+                return Ok(());
+            }
+            at = next;
+        }
+    }
+
     fn chunk(&mut self, sequence: u64) -> io::Result<(Bytes, bool)> {
         let slot = usize::try_from(sequence).map_err(io::Error::other)?;
         while self.offsets.len() <= slot {
             let at = *self.offsets.last().expect("it begins with the first");
-            let length = self.length(at)?;
-            if length == 0 {
-                let there = self.offsets.len() - 1;
+            let next = at + 4 + u64::from(self.length(at)?);
+            if next == self.bytes {
+                let there = self.offsets.len();
                 return Err(io::Error::other(format!("it has {there} chunks")));
             }
-            self.offsets.push(at + 4 + u64::from(length));
+            self.offsets.push(next);
         }
         let at = self.offsets[slot];
         let length = self.length(at)?;
-        if length == 0 {
-            return Err(io::Error::other(format!("it has {slot} chunks")));
-        }
         let mut chunk = vec![0; length as usize];
         self.file.read_exact_at(&mut chunk, at + 4)?;
-        let last = self.length(at + 4 + u64::from(length))? == 0;
+        let last = at + 4 + u64::from(length) == self.bytes;
         Ok((chunk.into(), last))
     }
 
-    /// Length of the chunk at `at`; 0 at the end of the file.
+    /// Length of the chunk at `at`, which lies within the file.
     fn length(&self, at: u64) -> io::Result<u32> {
         let mut prefix = [0; 4];
         self.file.read_exact_at(&mut prefix, at)?;
         let length = u32::from_be_bytes(prefix);
-        let end = self.bytes - END_BYTES;
-        let fits = match length {
-            0 => at == end,
-            _ => length as usize <= SNAPSHOT_BYTES_MAX && at + 4 + u64::from(length) <= end,
-        };
-        if fits {
+        let fits = at + 4 + u64::from(length) <= self.bytes;
+        if fits && (CHUNK_BYTES_MIN..=SNAPSHOT_BYTES_MAX).contains(&(length as usize)) {
             Ok(length)
         } else {
             let what = format!("a chunk of {length} bytes at byte {at} is impossible");
@@ -374,35 +403,16 @@ fn parse(name: &str) -> Option<u64> {
     plain.then(|| name.parse().ok()).flatten()
 }
 
-/// What a file says about itself at both ends.
+/// A file that can be offered.
 fn check(path: &Path, index: u64) -> io::Result<Complete> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Err(io::Error::other("it is no ordinary file"));
     }
-    let file = File::open(path)?;
-    let bytes = check_file(&file, index)?;
-    let made = file.metadata()?.modified()?;
-    Ok(Complete { bytes, made })
-}
-
-fn check_file(file: &File, index: u64) -> io::Result<u64> {
-    let bytes = file.metadata()?.len();
-    let wrong = |what: &str| Err(io::Error::other(what.to_owned()));
-    if bytes < HEADER_BYTES + END_BYTES {
-        return wrong("it is too short for a snapshot");
-    }
-    let mut begin = [0; 16];
-    file.read_exact_at(&mut begin, 0)?;
-    if begin[..8] != *MAGIC || begin[8..] != index.to_be_bytes() {
-        return wrong("it does not begin with the header of this snapshot");
-    }
-    let mut end = [0; 12];
-    file.read_exact_at(&mut end, bytes - END_BYTES)?;
-    let (zero, count) = end.split_at(4);
-    let count = u64::from_be_bytes(count.try_into().expect("eight bytes"));
-    // A chunk has a length and at least one byte.
-    if zero != [0; 4] || count == 0 || count > (bytes - HEADER_BYTES - END_BYTES) / 5 {
-        return wrong("it does not end as a snapshot: it was cut");
-    }
-    Ok(bytes)
+    let mut reader = Reader::open(path, index)?;
+    reader.check()?;
+    let made = reader.file.metadata()?.modified()?;
+    Ok(Complete {
+        bytes: reader.bytes,
+        made,
+    })
 }

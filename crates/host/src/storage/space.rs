@@ -112,6 +112,7 @@ impl Meter {
             let reserve_bytes = self.space.reserve_bytes;
             if free_bytes < reserve_bytes.saturating_add(bytes) && reserve_bytes > 0 {
                 return Err(LedgerFailed::Full {
+                    path: self.space.directory.clone(),
                     free_bytes,
                     reserve_bytes,
                 });

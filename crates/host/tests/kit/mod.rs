@@ -1,6 +1,8 @@
 //! Entries as the host sees them: a header whose lengths add up, and bytes of no meaning.
 #![allow(dead_code)] // each test file uses some
 
+pub mod faulty;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;

@@ -24,6 +24,8 @@ pub struct Setup {
     /// No file may grow beyond this.
     pub file_bytes_max: Option<u64>,
     pub kv_port: Option<u16>,
+    /// Room that the disk must have.
+    pub disk_reserve_mib: Option<u64>,
 }
 
 pub struct Rig {
@@ -61,8 +63,10 @@ impl Rig {
         std::fs::write(at("genesis"), "genesis").expect("written");
         let chain = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
         std::fs::write(at("owner.pem"), chain).expect("written");
+        let reserve = setup.disk_reserve_mib.unwrap_or(256);
         let config = format!(
             "owner = 'ada'\naddress = '127.0.0.1:7000'\ndirectory = 'data'\ncreate = true\n\
+             disk_reserve_mib = {reserve}\n\
              constitution = 'constitution'\nowner_chain = 'owner.pem'\n\
              [listen]\nnode = '127.0.0.1:{node_port}'\nadmin = '127.0.0.1:{admin_port}'\n\
              metrics = '127.0.0.1:{metrics_port}'\n\
