@@ -24,6 +24,7 @@ use crate::history::History;
 use crate::leading::Leading;
 use crate::pool::{self, Origin, Pool, PoolLimits};
 use crate::recent::Recent;
+use crate::refusing::Refusing;
 use crate::restore::{Restoring, Unusable};
 use crate::snapshot::Giving;
 
@@ -70,6 +71,7 @@ pub(crate) struct Core {
     /// Units whose fate has changed since exchanges were last told.
     pub(crate) changed: Vec<UnitId>,
     committed_ids: Recent<UnitId, (Height, u32)>,
+    pub(crate) refusing: Refusing,
     rejections: Recent<UnitId, Reject>,
     refusals: BTreeMap<u64, Vec<boundary::RefusedUnit>>,
     expiry_at: Millis,
@@ -122,6 +124,7 @@ impl Core {
             giving: None,
             changed: Vec::new(),
             committed_ids: Recent::new(COMMITTED_IDS_MAX),
+            refusing: Refusing::default(),
             rejections: Recent::new(REJECTIONS_MAX),
             refusals: BTreeMap::new(),
             expiry_at: Millis::ZERO,
@@ -395,6 +398,7 @@ impl Core {
     /// This VN follows, or the leader is not known.
     pub(crate) fn follow(&mut self, follow: boundary::Follow) {
         self.roll_back(self.store.committed_height());
+        self.take_back_all_refusals();
         self.pool.drop_foreign();
         let (known_before, since) = match &self.role {
             Role::Following(following) => (following.leader_known, following.since),
@@ -500,6 +504,7 @@ impl Core {
             time: Millis(commit.time),
         });
         self.settle_committed(&batch, made.body_bytes);
+        self.release_refusals();
         Some(batch)
     }
 
@@ -526,6 +531,7 @@ impl Core {
                 .put_back(made.units.iter().map(|(unit, _)| &unit.id));
         }
         self.store.rollback(to);
+        self.take_back_refusals(to);
     }
 
     /// What time alone brings about: units that waited too long, clients without a leader.

@@ -10,7 +10,7 @@ use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::{Bytes, BytesMut};
 use types::limits::{BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX};
-use types::{Height, Term};
+use types::{Height, Term, UnitId};
 
 use crate::body::Body;
 use crate::convert;
@@ -67,6 +67,7 @@ impl Core {
             }
             _ => {
                 self.roll_back(committed);
+                self.take_back_all_refusals();
                 self.role = Role::Leading(Leading {
                     term,
                     governance_version: lead.governance_version,
@@ -114,7 +115,9 @@ impl Core {
         let Role::Leading(leading) = &self.role else {
             return Err(NotMade::Lost);
         };
-        let height = self.store.top_height().next();
+        let below_height = self.store.top_height();
+        let height = below_height.next();
+        let mut refused = Vec::new();
         let below = leading
             .in_flight
             .back()
@@ -128,7 +131,7 @@ impl Core {
             let mut execution = Execution::recording(self.store.top(), env.clone());
             let outcomes = match self.machine.execute_all(&units, &mut execution) {
                 Ok(outcomes) => outcomes,
-                Err(Lost) => return Err(self.give_up(&units, out)),
+                Err(Lost) => return Err(self.give_up(&units, &refused, out)),
             };
             assert_eq!(
                 outcomes.len(),
@@ -144,8 +147,9 @@ impl Core {
             if all || (rejected && execution.has_records()) {
                 // What a rejected unit had recorded must not be replayed: once more without it.
                 drop(execution);
-                units = self.settle_rejected(units, outcomes).0;
+                units = self.settle_rejected(units, outcomes, &mut refused);
                 if units.is_empty() {
+                    self.refuse(below_height, refused, out);
                     return Ok(());
                 }
                 continue;
@@ -161,7 +165,7 @@ impl Core {
                 .seal(&applied, &applied_outcomes, &mut execution)
             {
                 Ok(claim) => claim,
-                Err(Lost) => return Err(self.give_up(&units, out)),
+                Err(Lost) => return Err(self.give_up(&units, &refused, out)),
             };
             let executed = execution.finish();
             let receipts: Vec<(Unit, Bytes)> = applied
@@ -178,20 +182,22 @@ impl Core {
             );
             if body.len() > ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES {
                 if units.len() > 1 {
-                    self.pool.put_back(units.iter().map(|unit| &unit.id));
+                    self.put_back(&units, &refused);
                     return Err(NotMade::TooLong);
                 }
                 let reject = Reject::new(
                     Kind::Invalid,
                     "it changes more than one ledger entry can hold",
                 );
-                self.settle_rejected(units, vec![Outcome::Rejected(reject)]);
+                self.settle_rejected(units, vec![Outcome::Rejected(reject)], &mut refused);
+                self.refuse(below_height, refused, out);
                 return Ok(());
             }
             // What earlier batches had deferred may be tried again on the state that this one made.
             self.pool.retry_deferred();
-            self.settle_rejected(units, outcomes);
+            self.settle_rejected(units, outcomes, &mut refused);
             self.propose(receipts, claim, executed, body, out);
+            self.refuse(height, refused, out);
             return Ok(());
         }
     }
@@ -241,37 +247,41 @@ impl Core {
         });
     }
 
-    /// Deals with rejected units; what is left, with its outcomes, is returned.
+    /// Deals with rejected units: those to be refused are added to `refused`, what is left is returned.
     fn settle_rejected(
         &mut self,
         units: Vec<Unit>,
         outcomes: Vec<Outcome>,
-    ) -> (Vec<Unit>, Vec<Outcome>) {
-        let mut left = (Vec::new(), Vec::new());
+        refused: &mut Vec<(UnitId, Reject)>,
+    ) -> Vec<Unit> {
+        let mut left = Vec::new();
         for (unit, outcome) in units.into_iter().zip(outcomes) {
-            let reject = match outcome {
-                Outcome::Applied { .. } => {
-                    left.0.push(unit);
-                    left.1.push(outcome);
-                    continue;
+            match outcome {
+                Outcome::Applied { .. } => left.push(unit),
+                Outcome::Rejected(reject) if reject.kind == Kind::Later => {
+                    if let Some(waiting) = self.pool.later(&unit.id) {
+                        self.reject(&waiting, reject);
+                    }
                 }
-                Outcome::Rejected(reject) => reject,
-            };
-            let gone = if reject.kind == Kind::Later {
-                self.pool.later(&unit.id)
-            } else {
-                self.pool.remove(&unit.id)
-            };
-            if let Some(waiting) = gone {
-                self.reject(&waiting, reject);
+                Outcome::Rejected(reject) => refused.push((unit.id, reject)),
             }
         }
         left
     }
 
-    /// The machine lost its state in the middle, which only happens when this VN is being stopped.
-    fn give_up(&mut self, units: &[Unit], out: &mut Vec<WorkerToManager>) -> NotMade {
+    fn put_back(&mut self, units: &[Unit], refused: &[(UnitId, Reject)]) {
         self.pool.put_back(units.iter().map(|unit| &unit.id));
+        self.pool.put_back(refused.iter().map(|(id, _)| id));
+    }
+
+    /// The machine lost its state in the middle, which only happens when this VN is being stopped.
+    fn give_up(
+        &mut self,
+        units: &[Unit],
+        refused: &[(UnitId, Reject)],
+        out: &mut Vec<WorkerToManager>,
+    ) -> NotMade {
+        self.put_back(units, refused);
         send(
             out,
             convert::log(

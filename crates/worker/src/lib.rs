@@ -21,6 +21,7 @@ mod replay;
 mod core;
 mod leading;
 mod pool;
+mod refusing;
 
 mod restore;
 mod snapshot;

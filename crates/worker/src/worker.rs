@@ -141,7 +141,11 @@ impl Worker {
             In::Inject(inject) => self.core.inject(inject),
             In::Refused(refused) => self.core.refused(refused),
             In::History(reply) => self.exchanges.loaded(&mut self.core, reply),
-            In::ReadIndex(reply) => self.exchanges.read_index(&self.core, &reply),
+            In::ReadIndex(reply) => {
+                if !self.core.refusal_confirmed(&reply) {
+                    self.exchanges.read_index(&self.core, &reply);
+                }
+            }
             In::Time(_) => {}
             In::Drain(_) => self.core.draining = true,
             In::Receipt(reply) => self.exchanges.receipt(reply),

@@ -7,7 +7,7 @@ use crate::script::{Script, check};
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     check(
-        "lead 1 0 \n open 2 ada \n post 2 a add n & \n get 2 /note/genesis & \n post 2 b fail \n commit 1",
+        "lead 1 0 \n open 2 ada \n post 2 a add n & \n get 2 /note/genesis & \n post 2 b fail \n read-index 1000000000000001 0 \n commit 1",
         expect![[r#"
             > lead 1 0
             > open 2 ada
@@ -15,6 +15,8 @@ fn pipelined_requests_are_answered_in_order() {
             > get 2 /note/genesis &
             > post 2 b fail
             propose 1 at 1000: a
+            read-index 1000000000000001
+            > read-index 1000000000000001 0
             > commit 1
             2: 200 committed 1.0
             2: 200 
@@ -132,13 +134,14 @@ fn a_web_socket_carries_requests_and_notifications() {
     expect![[r#"2: b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\nsubscribed""#]].assert_eq(&script.data(2, wire));
     expect![[r#"
         propose 1 at 1000: a
-        2: b"\x81\x1arejected Invalid: it fails""#]]
+        read-index 1000000000000001"#]]
     .assert_eq(&script.data(2, [frame("a add n"), frame("b fail")].concat()));
     expect![[r#"
+        > read-index 1000000000000001 0
         > commit 1
-        2: b"\x81\x0cbatch 1 of 1\x81\rcommitted 1.0"
+        2: b"\x81\x0cbatch 1 of 1\x81\rcommitted 1.0\x81\x1arejected Invalid: it fails"
     "#]]
-    .assert_eq(&script.run("commit 1"));
+    .assert_eq(&script.run("read-index 1000000000000001 0 \n commit 1"));
     expect![[r#"
         2: b"\x88\x02\x03\xe8"
         close 2"#]]

@@ -54,22 +54,103 @@ fn what_waits_goes_into_one_batch_and_the_next_builds_on_it() {
 #[test]
 fn a_rejected_unit_is_answered_and_leaves_no_batch() {
     check(
-        "lead 1 0 \n open 2 ada \n post 2 a fail \n post 2 b put k v & \n post 2 c fail & \n post 2 d add k \n commit 1 \n get 2 /batch/1",
+        "lead 1 0 \n open 2 ada \n post 2 a fail \n read-index 1000000000000001 0 \n post 2 b put k v & \n post 2 c fail & \n post 2 d add k \n read-index 1000000000000002 0 \n commit 1 \n get 2 /batch/1",
         expect![[r#"
             > lead 1 0
             > open 2 ada
             > post 2 a fail
+            read-index 1000000000000001
+            > read-index 1000000000000001 0
             2: 409 rejected Invalid: it fails
             > post 2 b put k v &
             > post 2 c fail &
             > post 2 d add k
             propose 1 at 1000: b d
+            read-index 1000000000000002
+            > read-index 1000000000000002 0
             > commit 1
             2: 200 committed 1.0
             2: 409 rejected Invalid: it fails
             2: 200 committed 1.1
             > get 2 /batch/1
             2: 200 b d at 11
+        "#]],
+    );
+}
+
+/// A linear read would not see yet what the unit was refused for, and might never.
+#[test]
+fn a_refusal_waits_until_what_it_was_judged_on_is_committed_and_the_leader_confirmed() {
+    let judged = "lead 1 0 \n open 2 ada \n post 2 a add n \n post 2 b fail";
+    check(
+        &format!("{judged} \n read-index 1000000000000001 0 \n commit 1"),
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > post 2 b fail
+            read-index 1000000000000001
+            > read-index 1000000000000001 0
+            > commit 1
+            2: 200 committed 1.0
+            2: 409 rejected Invalid: it fails
+        "#]],
+    );
+    check(
+        &format!("{judged} \n commit 1 \n read-index 1000000000000001 1"),
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > post 2 b fail
+            read-index 1000000000000001
+            > commit 1
+            2: 200 committed 1.0
+            > read-index 1000000000000001 1
+            2: 409 rejected Invalid: it fails
+        "#]],
+    );
+    // Taken back, it is judged anew, here or by the next leader.
+    check(
+        &format!("{judged} \n rollback 0"),
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > post 2 b fail
+            read-index 1000000000000001
+            > rollback 0
+            propose 1 at 1000: a
+            read-index 1000000000000002
+        "#]],
+    );
+    check(
+        &format!("{judged} \n read-index 1000000000000001 failed"),
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > post 2 b fail
+            read-index 1000000000000001
+            > read-index 1000000000000001 failed
+            read-index 1000000000000002
+        "#]],
+    );
+    check(
+        &format!("{judged} \n follow 2 leader"),
+        expect![[r#"
+            > lead 1 0
+            > open 2 ada
+            > post 2 a add n
+            propose 1 at 1000: a
+            > post 2 b fail
+            read-index 1000000000000001
+            > follow 2 leader
+            forward a b
         "#]],
     );
 }
@@ -260,13 +341,16 @@ fn a_lost_leadership_forwards_what_is_its_own_and_drops_the_rest() {
 #[test]
 fn refusals_go_to_every_node_that_forwarded() {
     check(
-        "lead 1 0 \n inject 7 a fail & \n inject 8 a fail & \n inject 9 b add n",
+        "lead 1 0 \n inject 7 a fail & \n inject 8 a fail & \n inject 9 b add n \n commit 1 \n read-index 1000000000000001 1",
         expect![[r#"
             > lead 1 0
             > inject 7 a fail &
             > inject 8 a fail &
             > inject 9 b add n
             propose 1 at 1000: b
+            read-index 1000000000000001
+            > commit 1
+            > read-index 1000000000000001 1
             refused to 7: a
             refused to 8: a
         "#]],
