@@ -13,6 +13,8 @@ mod member;
 mod network;
 mod pin;
 
+mod governing;
+
 mod gateway;
 mod node;
 
@@ -55,6 +57,10 @@ enum What {
     /// Makes an actor's keys
     #[command(subcommand)]
     Member(member::MemberCommand),
+    Propose(governing::Propose),
+    Vote(governing::Vote),
+    Withdraw(governing::Withdraw),
+    Proposals(governing::Proposals),
     /// Asks a validating node what it does
     Status(status::Status),
     /// Measures a fresh network on this machine
@@ -87,6 +93,10 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Network(command) => network::network(command),
         What::Constitution(command) => network::constitution(command),
         What::Member(command) => member::run(command),
+        What::Propose(arguments) => governing::propose(arguments),
+        What::Vote(arguments) => governing::vote(arguments),
+        What::Withdraw(arguments) => governing::withdraw(arguments),
+        What::Proposals(arguments) => governing::proposals(arguments),
         What::Status(arguments) => status::run(arguments),
         What::Bench(arguments) => bench::run(arguments),
         What::Ledger(command) => ledger::run(command),

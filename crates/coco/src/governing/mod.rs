@@ -1,0 +1,12 @@
+//! The consortium governs itself: `coco propose`, `coco vote`, `coco withdraw`, `coco proposals`.
+//!
+//! What a member signs can be made on a machine without a network (`--out`) and handed in from
+//! another (`--send`): the object is good for one network, one proposal and a limited time.
+
+mod list;
+mod message;
+mod proposal;
+mod session;
+
+pub(crate) use list::{Proposals, run as proposals};
+pub(crate) use message::{Propose, Vote, Withdraw, propose, vote, withdraw};
