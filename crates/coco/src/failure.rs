@@ -16,7 +16,7 @@ pub(crate) enum Code {
     Machine = 4,
     /// A verification found something that is wrong.
     Wrong = 5,
-    /// A ledger ends in the middle of an entry; everything before it is right.
+    /// A ledger ends in the middle of an entry, or a snapshot stood for some; what is there is right.
     Incomplete = 6,
 }
 
@@ -29,7 +29,7 @@ Exit codes:
   3  refused by the network or by a node
   4  this machine lacks something: a port, an image, a kernel feature, a permission
   5  a verification found something wrong
-  6  a ledger ends in the middle of an entry (what stands before it is right)";
+  6  a ledger is incomplete: a cut last entry, or entries that a snapshot stood for";
 
 /// A failure: what was being done, why it failed, what to do.
 #[derive(Debug)]

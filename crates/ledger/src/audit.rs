@@ -5,31 +5,42 @@
 //! leaves with claims. It never changes anything, goes on behind a fault, and names the entry that
 //! is to blame: where one link of the chain is broken, the entry before it was changed (its header
 //! or content); where both links of an entry are, that entry.
+//!
+//! A VN that joined from a snapshot has the entries behind it at once and fetches the older ones
+//! later. So its files may lack a run of entries; that is told, and no fault, when the entries before
+//! the gap's end were those of a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use crypto::PublicKey;
 use types::{Digest, Epoch, Index, NetworkId, NodeId};
 
+use crate::prepared::{Checked, Contents, Item, Known, Prepared};
 use crate::snapshot::Statement;
-use crate::verdict::Place;
-use crate::{
-    Entry, Fault, Frontier, Header, Kind, Problem, Refused, SealKeyring, Verdict, chunk, inspect,
-    leaves, verify_root,
-};
+use crate::verdict::{PROBLEMS_MAX, Place};
+use crate::{Entry, Fault, Frontier, Header, Kind, Problem, SealKeyring, Verdict, chunk};
 
-/// Most problems that are listed: past this the ledger is another one.
-const PROBLEMS_MAX: usize = 1000;
-
-/// What an administrative entry says that the audit needs.
+/// What an entry says that the audit needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditFact {
     /// The node was admitted with this VN key.
     NodeKey { node: NodeId, key: PublicKey },
+    /// Entries behind this one may be sealed under this epoch, and none under a later one.
+    Epoch(Epoch),
+    /// Not a fault, but whoever reads the verdict should know.
+    Noted { what: String },
     /// The entry is not what the network's rules allow, and for this reason.
     Refused { why: String },
+}
+
+/// Whether all entries before an entry were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Whole,
+    /// Some are missing or unreadable: what they decided is not known.
+    Missing,
 }
 
 /// An entry that took its place in the chain.
@@ -39,17 +50,16 @@ struct Taken {
     place: Place,
 }
 
-/// Checks a ledger, file by file. `F` reads facts from the public bodies of the genesis and of
-/// administrative entries, in order, and may keep state. It is to give a node's key only when it
+/// Checks a ledger, file by file. `F` reads facts from the genesis, from administrative entries and from
+/// those that open a term, in order, and may keep state. It is to give a node's key only when it
 /// found the admission endorsed by the constitution: whoever could add a key could go on with a
 /// ledger of his own from there, and sign it.
 pub struct Auditor<F> {
     facts: F,
-    keyring: Option<SealKeyring>,
+    known: Known,
     network: Option<NetworkId>,
-    nodes: BTreeMap<NodeId, PublicKey>,
     verdict: Verdict,
-    /// An open chunk was seen.
+    /// An open chunk was seen in this run of entries.
     open: bool,
     cut_bytes: u64,
     /// The chunk before was cut where the rule does not cut, which it may be while it is the last.
@@ -59,7 +69,7 @@ pub struct Auditor<F> {
     /// The next index.
     next: Option<Index>,
     /// An entry with an index that does not belong where it lies.
-    stray: Option<(Entry, Place)>,
+    stray: Option<(Checked, Place)>,
     /// The entry before a broken link of the chain, until it is clear which side is to blame.
     suspect: Option<Place>,
     /// None where leaves are missing.
@@ -67,25 +77,26 @@ pub struct Auditor<F> {
     /// First entry whose leaves no checked signature covers.
     unsigned: Index,
     problems_at_signature: usize,
-    /// Snapshot entries, and the digest that was stated first. A file ends with each, so there are
-    /// no more than files.
-    snapshots: BTreeMap<Index, Option<Digest>>,
     /// Every entry from here on was read.
     complete_from: Option<Index>,
+    /// Ends of gaps that are the index of a snapshot whose digest is stated.
+    stated: BTreeSet<Index>,
+    before: Before,
+    /// The latest epoch that was opened.
+    epoch: Option<Epoch>,
     unopened: BTreeSet<Epoch>,
     /// Nodes that sealed, and nodes that signed, without their key being known.
     unknown: BTreeSet<NodeId>,
     strangers: BTreeSet<NodeId>,
 }
 
-impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
+impl<F: FnMut(&Entry, Before) -> Vec<AuditFact>> Auditor<F> {
     /// Checks without keys.
     pub fn new(facts: F) -> Self {
         Self {
             facts,
-            keyring: None,
+            known: Known::default(),
             network: None,
-            nodes: BTreeMap::new(),
             verdict: Verdict::default(),
             open: false,
             cut_bytes: chunk::CLOSE_BYTES,
@@ -97,8 +108,10 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             tree: None,
             unsigned: Index(1),
             problems_at_signature: 0,
-            snapshots: BTreeMap::new(),
             complete_from: None,
+            stated: BTreeSet::new(),
+            before: Before::Whole,
+            epoch: None,
             unopened: BTreeSet::new(),
             unknown: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -108,7 +121,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
     /// Checks contents, too, of the epochs whose keys are held.
     #[must_use]
     pub fn with_keys(mut self, keyring: SealKeyring) -> Self {
-        self.keyring = Some(keyring);
+        self.known.keyring = Some(Arc::new(keyring));
         self
     }
 
@@ -128,20 +141,54 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
 
     /// Knows a node's key from elsewhere, for a ledger that begins behind a snapshot.
     pub fn learn(&mut self, node: NodeId, key: PublicKey) {
-        self.nodes.insert(node, key);
+        Arc::make_mut(&mut self.known.nodes).insert(node, key);
+    }
+
+    /// The keys that are known so far, to prepare files with.
+    pub fn known(&self) -> Known {
+        self.known.clone()
     }
 
     /// Checks one chunk file. Files come in the order of their first index.
     pub fn chunk(&mut self, file: &str, bytes: Bytes) {
-        let file: Arc<str> = file.into();
+        self.take(Prepared::new(file, bytes, &self.known));
+    }
+
+    /// Names a file that is too large for a chunk, and goes on behind it.
+    pub fn too_large(&mut self, file: &str, bytes: u64) {
+        let index = self.next.unwrap_or(Index(1));
+        let place = Place {
+            file: file.into(),
+            offset: 0,
+            index,
+        };
+        self.problem(&place, Fault::Size(bytes));
+    }
+
+    /// Checks one chunk file that was prepared. Files come in the order of their first index.
+    pub fn take(&mut self, prepared: Prepared) {
+        let Prepared { file, bytes, items } = prepared;
         let place = |offset, index| Place {
             file: file.clone(),
             offset,
             index,
         };
-        let here = self.next.unwrap_or(Index(1));
         let name = chunk::Name::parse(&file);
         let closed = name.is_some_and(|name| name.last.is_some());
+        if let (Ok((first, items)), Some(next)) = (&items, self.next) {
+            let begins = |item: &Item| matches!(item, Item::Entry(checked) if checked.entry.header.index == *first);
+            let begun = items.first().is_none_or(|(_, item)| begins(item));
+            // A stray entry lies in the place of the one that is expected.
+            let next = if self.stray.is_some() {
+                next.next()
+            } else {
+                next
+            };
+            if *first > next && begun && name.is_some_and(|name| name.first == *first) {
+                self.gap(next, &place(0, *first));
+            }
+        }
+        let here = self.next.unwrap_or(Index(1));
         if self.open && closed {
             self.problem(&place(0, here), Fault::AfterOpen);
         }
@@ -149,42 +196,41 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if let Some(miscut) = self.miscut.take() {
             self.problem(&miscut, Fault::Cut);
         }
-        let end = bytes.len() as u64; // usize is at most 64 bits
-        let mut last_offset = 0;
-        // The snapshot entry that was read last: the file ends with it.
-        let mut snapshot = None;
-        let reader = match chunk::Reader::new(bytes) {
-            Ok(reader) => reader,
+        let (first, items) = match items {
+            Ok(items) => items,
             Err(bad) => return self.problem(&place(bad.offset, here), Fault::Framing(bad.reason)),
         };
-        if name.is_none_or(|name| name.first != reader.first()) {
+        if name.is_none_or(|name| name.first != first) {
             self.problem(&place(0, here), Fault::Name);
         }
         if self.next.is_none() {
-            self.begin(reader.first());
+            self.begin(first);
         }
-        for item in reader {
+        let mut last_offset = 0;
+        // The snapshot entry that was read last: the file ends with it.
+        let mut snapshot = None;
+        for (offset, item) in items {
             let expected = self.next.unwrap_or(Index(1));
+            if let Item::Bad(bad) = item {
+                self.problem(&place(offset, expected), Fault::Framing(bad.reason));
+                continue;
+            }
+            last_offset = offset;
+            if let Some(snapshot) = snapshot.take() {
+                self.problem(&snapshot, Fault::Cut);
+            }
             match item {
-                Ok((offset, bytes)) => {
-                    last_offset = offset;
-                    if let Some(snapshot) = snapshot.take() {
-                        self.problem(&snapshot, Fault::Cut);
+                Item::Entry(checked) => {
+                    let place = place(offset, checked.entry.header.index);
+                    if checked.entry.header.kind == Kind::Snapshot {
+                        snapshot = Some(place.clone());
                     }
-                    match inspect(&bytes) {
-                        Ok(entry) => {
-                            let place = place(offset, entry.header.index);
-                            if entry.header.kind == Kind::Snapshot {
-                                snapshot = Some(place.clone());
-                            }
-                            self.entry(entry, place);
-                        }
-                        Err(refused) => {
-                            self.unreadable(&place(offset, expected), Fault::Entry(refused))
-                        }
-                    }
+                    self.entry(*checked, place);
                 }
-                Err(bad) => self.problem(&place(bad.offset, expected), Fault::Framing(bad.reason)),
+                Item::Not(refused) => {
+                    self.unreadable(&place(offset, expected), Fault::Entry(refused));
+                }
+                Item::Bad(_) => {}
             }
         }
         // A stray entry at the end was named already.
@@ -195,7 +241,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if misnamed && self.stray.is_none() {
             self.problem(&place(0, read), Fault::Name);
         }
-        let early = end < self.cut_bytes && snapshot.is_none();
+        let early = bytes < self.cut_bytes && snapshot.is_none();
         if early || last_offset >= self.cut_bytes {
             self.miscut = Some(place(last_offset, read));
         }
@@ -217,8 +263,24 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if let Some(suspect) = self.suspect.take().filter(|_| !explained) {
             self.problem(&suspect, Fault::Chain);
         }
+        // Entries that a snapshot stood for come later; others were taken away.
+        let backfilled = |(_, last): &(Index, Index)| self.stated.contains(last);
         let mut verdict = self.verdict;
+        verdict.problems.retain(|problem| match problem.what {
+            Fault::Missing { first, last } => !backfilled(&(first, last)),
+            _ => true,
+        });
         let mut unchecked = |sentence: String| verdict.unchecked.push(sentence);
+        for gap in &verdict.missing {
+            let why = if gap.0 == Index(1) {
+                "the files begin behind them"
+            } else if backfilled(gap) {
+                "a snapshot stood for them, and the node has not fetched them yet"
+            } else {
+                "they are missing"
+            };
+            unchecked(format!("entries {}-{}: {why}", gap.0, gap.1));
+        }
         if verdict.last > verdict.signed_upto {
             unchecked(format!(
                 "entries {}-{} are not yet covered by a checked root signature",
@@ -226,12 +288,19 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
                 verdict.last
             ));
         }
+        for node in &self.strangers {
+            if !verdict.missing.is_empty() {
+                unchecked(format!(
+                    "root signatures of node {node}: the entry that admitted it is missing"
+                ));
+            }
+        }
         for node in &self.unknown {
             unchecked(format!(
                 "contents sealed by node {node}: no entry gives its key"
             ));
         }
-        match &self.keyring {
+        match &self.known.keyring {
             None => unchecked("contents: no session keys were given".to_owned()),
             Some(_) => self.unopened.iter().for_each(|epoch| {
                 unchecked(format!(
@@ -242,16 +311,38 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         verdict
     }
 
+    /// Entries from `next` up to this file's first are not there. The audit goes on behind them.
+    fn gap(&mut self, next: Index, place: &Place) {
+        let last = place.index.previous();
+        self.verdict.missing.push((next, last));
+        self.problem(place, Fault::Missing { first: next, last });
+        if let Some(suspect) = self.suspect.take() {
+            self.problem(&suspect, Fault::Chain);
+        }
+        self.begun_at_gap(place.index);
+    }
+
+    fn begun_at_gap(&mut self, first: Index) {
+        self.next = Some(first);
+        self.unsigned = first;
+        self.last = None;
+        self.stray = None;
+        self.tree = None;
+        self.complete_from = None;
+        self.before = Before::Missing;
+        self.miscut = None;
+        self.open = false;
+        self.problems_at_signature = self.verdict.problems.len();
+    }
+
     fn begin(&mut self, first: Index) {
         self.next = Some(first);
         self.unsigned = first;
         if first == Index(1) {
             self.tree = Some(Frontier::default());
         } else {
-            let before = first.previous();
-            self.verdict
-                .unchecked
-                .push(format!("entries 1-{before}: the files begin behind them"));
+            self.verdict.missing.push((Index(1), first.previous()));
+            self.before = Before::Missing;
         }
     }
 
@@ -274,12 +365,13 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         self.tree = None;
         self.last = None;
         self.complete_from = None;
+        self.before = Before::Missing;
         self.next = self.next.map(Index::next);
     }
 
-    fn entry(&mut self, entry: Entry, place: Place) {
+    fn entry(&mut self, checked: Checked, place: Place) {
         let expected = self.next.expect("a file was begun");
-        let found = entry.header.index;
+        let found = checked.entry.header.index;
         match self.stray.take() {
             // The stray one lies in the place of the expected entry.
             Some(_) if found == expected.next() => {
@@ -287,43 +379,56 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
                 self.last = None;
                 self.tree = None;
                 self.complete_from = None;
+                self.before = Before::Missing;
             }
             // The stray one is the first behind a gap.
             Some((stray, stray_place))
-                if stray.header.index > expected && found == stray.header.index.next() =>
+                if stray.entry.header.index > expected
+                    && found == stray.entry.header.index.next() =>
             {
                 self.last = None;
                 self.tree = None;
                 self.complete_from = None;
-                self.take(&stray, stray_place);
+                self.before = Before::Missing;
+                self.link_in(stray, stray_place);
             }
             _ => {}
         }
         let expected = self.next.expect("a file was begun");
         if found == expected {
-            self.take(&entry, place);
+            self.link_in(checked, place);
         } else {
             self.problem(&place, Fault::Order { expected });
-            self.stray = Some((entry, place));
+            self.stray = Some((checked, place));
         }
     }
 
     /// Takes an entry as the next of the chain.
-    fn take(&mut self, entry: &Entry, place: Place) {
+    fn link_in(&mut self, checked: Checked, place: Place) {
+        let entry = &checked.entry;
         let header = entry.header;
         self.next = Some(header.index.next());
         self.verdict.entries += 1;
         self.verdict.transactions += entry.leaves.len() as u64; // at most BATCH_UNITS_MAX
         self.verdict.last = header.index;
         self.link(&header, &place);
-        if matches!(header.kind, Kind::Genesis | Kind::Administrative) {
-            for fact in (self.facts)(entry) {
+        if self.before == Before::Whole && self.epoch.is_some_and(|epoch| header.epoch > epoch) {
+            let what = "sealed under an epoch that no entry before opened";
+            self.problem(&place, Fault::Header(what));
+        }
+        let telling = [Kind::Genesis, Kind::Administrative, Kind::TermOpened];
+        if telling.contains(&header.kind) {
+            for fact in (self.facts)(entry, self.before) {
                 match fact {
                     AuditFact::Refused { why } => self.problem(&place, Fault::Rules(why)),
                     AuditFact::NodeKey { node, key } => self.learn(node, key),
+                    AuditFact::Epoch(epoch) => self.epoch = Some(epoch),
+                    AuditFact::Noted { what } => self.verdict.note(&place, &what),
                 }
             }
         }
+        let checked = checked.again(&self.known);
+        let entry = &checked.entry;
         if !matches!(
             header.kind,
             Kind::Genesis | Kind::Administrative | Kind::Application { .. }
@@ -335,7 +440,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             );
         }
         match header.kind {
-            Kind::Signature => self.signature(entry, &place),
+            Kind::Signature => self.signature(&checked, &place),
             Kind::Snapshot => self.snapshot(entry, &place),
             Kind::SnapshotDigest => self.snapshot_digest(entry, &place),
             _ => {}
@@ -343,13 +448,17 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if let Some(tree) = &mut self.tree {
             entry.leaves.iter().for_each(|leaf| tree.append(leaf));
         }
-        if let Some(fault) = self.contents(entry) {
-            self.problem(&place, fault);
+        match &checked.contents {
+            Some(Contents::Wrong(fault)) => self.problem(&place, fault.clone()),
+            Some(Contents::Closed(epoch)) => drop(self.unopened.insert(*epoch)),
+            Some(Contents::Right) => {}
+            None if self.known.keyring.is_some() => drop(self.unknown.insert(header.sealer)),
+            None => {}
         }
         self.complete_from.get_or_insert(header.index);
         self.last = Some(Taken {
             header,
-            digest: entry.digest,
+            digest: checked.entry.digest,
             place,
         });
     }
@@ -380,17 +489,19 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         }
     }
 
-    fn signature(&mut self, entry: &Entry, place: &Place) {
-        let header = &entry.header;
-        let Some(key) = self.nodes.get(&header.sealer) else {
-            if self.strangers.insert(header.sealer) {
-                self.problem(place, Fault::UnknownSigner(header.sealer));
+    fn signature(&mut self, checked: &Checked, place: &Place) {
+        let header = &checked.entry.header;
+        let root = match &checked.root {
+            Some(Ok(root)) => root,
+            Some(Err(bad)) => return self.problem(place, Fault::Root(bad.clone())),
+            None => {
+                // The entry that admitted the signer may be one that is missing.
+                let new = self.strangers.insert(header.sealer);
+                if new && self.verdict.missing.is_empty() {
+                    self.problem(place, Fault::UnknownSigner(header.sealer));
+                }
+                return;
             }
-            return;
-        };
-        let root = match verify_root(key, header, &entry.public) {
-            Ok(root) => root,
-            Err(bad) => return self.problem(place, Fault::Root(bad)),
         };
         if *self.network.get_or_insert(root.statement.network) != root.statement.network {
             return self.problem(place, Fault::Header("signed for another network"));
@@ -410,7 +521,7 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             );
         }
         // The frontier is what was signed: behind a fault, the audit goes on from it.
-        self.tree = Some(root.frontier);
+        self.tree = Some(root.frontier.clone());
         self.verdict.signed_upto = header.index.previous();
         self.unsigned = header.index;
         self.problems_at_signature = self.verdict.problems.len();
@@ -420,7 +531,8 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if !entry.public.is_empty() {
             self.problem(place, Fault::Header("a snapshot entry has no body"));
         }
-        self.snapshots.insert(entry.header.index, None);
+        // A file ends with each, so there are no more than files.
+        self.verdict.snapshots.insert(entry.header.index, None);
     }
 
     /// A digest is of a snapshot entry before; all digests of one snapshot are the same.
@@ -430,7 +542,10 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
             Err(refused) => return self.problem(place, Fault::Entry(refused)),
         };
         let index = statement.index;
-        let Some(known) = self.snapshots.get_mut(&index) else {
+        if self.verdict.missing.iter().any(|(_, last)| *last == index) {
+            self.stated.insert(index);
+        }
+        let Some(known) = self.verdict.snapshots.get_mut(&index) else {
             if self.complete_from.is_some_and(|first| index >= first) {
                 self.problem(place, Fault::NoSnapshot(index));
             }
@@ -439,25 +554,6 @@ impl<F: FnMut(&Entry) -> Vec<AuditFact>> Auditor<F> {
         if *known.get_or_insert(statement.digest) != statement.digest {
             self.problem(place, Fault::SnapshotDiffers(index));
         }
-    }
-
-    fn contents(&mut self, entry: &Entry) -> Option<Fault> {
-        let keyring = self.keyring.as_ref()?;
-        let Some(sealer) = self.nodes.get(&entry.header.sealer) else {
-            self.unknown.insert(entry.header.sealer);
-            return None;
-        };
-        let opened = match keyring.open_entry(entry.clone(), sealer) {
-            Ok(opened) => opened,
-            Err(Refused::NoKey(epoch)) => {
-                self.unopened.insert(epoch);
-                return None;
-            }
-            Err(refused) => return Some(Fault::Entry(refused)),
-        };
-        let evidence = keyring.evidence(&entry.header).ok()?;
-        let same = leaves(&evidence, &entry.header, &opened.claims).eq(entry.leaves.iter());
-        (!same).then_some(Fault::Leaves)
     }
 }
 

@@ -20,12 +20,15 @@ mod receipt;
 
 pub mod chunk;
 
+mod prepared;
+
 mod audit;
 mod verdict;
 
-pub use audit::{AuditFact, Auditor};
+pub use audit::{AuditFact, Auditor, Before};
 pub use entry::{Entry, HEADER_BYTES, Header, Kind, Leaves, Refused, inspect};
 pub use leaf::{Evidence, Leaf, leaves};
+pub use prepared::{Known, Prepared};
 pub use receipt::{
     BadReceipt, RECEIPT_BYTES_MAX, Receipt, receipt, verify_receipt, verify_receipt_of_network,
 };

@@ -243,6 +243,107 @@ pub fn open_chunk(
     Ok((header.part, plaintext))
 }
 
+/// What is wrong with a snapshot file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadFile {
+    #[error("does not begin as a snapshot file")]
+    Begin,
+    #[error("the file's name is not that of snapshot {0}, which it says it is")]
+    Name(Index),
+    #[error("a chunk of {0} bytes is impossible")]
+    Length(u32),
+    #[error(transparent)]
+    Chunk(#[from] BadChunk),
+    #[error("this chunk was sealed by another node or in another epoch than the ones before")]
+    Mixed,
+    #[error("something follows the last chunk")]
+    Behind,
+    #[error("the file ends before its last chunk does")]
+    Incomplete,
+}
+
+/// Checks the framing of a snapshot file, piece by piece and without keys.
+#[derive(Debug)]
+pub struct Framing {
+    index: Index,
+    last: Option<ChunkHeader>,
+}
+
+impl Framing {
+    /// For the file that is named for the snapshot at `index` and begins like this.
+    ///
+    /// # Errors
+    /// [`BadFile`].
+    pub fn new(index: Index, begin: &[u8; BEGIN_BYTES]) -> Result<Self, BadFile> {
+        let number = begin.strip_prefix(MAGIC).ok_or(BadFile::Begin)?;
+        let number = number.try_into().expect("the rest has eight bytes");
+        let found = Index(u64::from_be_bytes(number));
+        if found == index {
+            Ok(Self { index, last: None })
+        } else {
+            Err(BadFile::Name(found))
+        }
+    }
+
+    /// How long the chunk behind these four bytes is.
+    ///
+    /// # Errors
+    /// [`BadFile`]: no chunk is so long, or none belongs here.
+    pub fn length(&self, four: [u8; 4]) -> Result<usize, BadFile> {
+        let length = u32::from_be_bytes(four);
+        let bytes = usize::try_from(length).expect("usize has at least 32 bits");
+        if self.last.is_some_and(|last| last.part == Part::Last) {
+            Err(BadFile::Behind)
+        } else if (HEADER_BYTES..=CHUNK_BYTES_MAX).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(BadFile::Length(length))
+        }
+    }
+
+    /// Checks the next chunk.
+    ///
+    /// # Errors
+    /// [`BadFile`].
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), BadFile> {
+        let header = ChunkHeader::read(chunk)?;
+        let wanted = self.last.map_or(0, |last| last.sequence + 1);
+        if (header.index, header.sequence) != (self.index, wanted) {
+            return Err(BadFile::Chunk(BadChunk::Place {
+                index: header.index,
+                sequence: header.sequence,
+                of: self.index,
+                wanted,
+            }));
+        }
+        let by = |header: ChunkHeader| (header.epoch, header.sealer);
+        if self.last.is_some_and(|last| by(last) != by(header)) {
+            return Err(BadFile::Mixed);
+        }
+        self.last = Some(header);
+        Ok(())
+    }
+
+    /// How many chunks the file had, when nothing follows.
+    ///
+    /// # Errors
+    /// [`BadFile::Incomplete`].
+    pub fn finish(self) -> Result<u64, BadFile> {
+        match self.last {
+            Some(last) if last.part == Part::Last => Ok(last.sequence + 1),
+            _ => Err(BadFile::Incomplete),
+        }
+    }
+}
+
+/// The beginning of a snapshot file.
+pub fn begin(index: Index) -> [u8; BEGIN_BYTES] {
+    let mut begin = [0; BEGIN_BYTES];
+    begin[..8].copy_from_slice(MAGIC);
+    begin[8..].copy_from_slice(&index.0.to_be_bytes());
+    begin
+}
+
 /// Computes the keyed digest of a snapshot's plaintext, piece by piece; how it is cut makes no
 /// difference.
 pub struct Digesting {

@@ -2,12 +2,17 @@
 //! checked.
 
 use core::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use types::{Index, NodeId};
+use types::{Digest, Index, NodeId};
 
 use crate::chunk::Reason;
+use crate::snapshot::BadFile;
 use crate::{BadRoot, Refused};
+
+/// Most problems, and most notes, that are listed: past this the ledger is another one.
+pub(crate) const PROBLEMS_MAX: usize = 1000;
 
 /// Where an entry lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +48,10 @@ impl fmt::Display for Problem {
 pub enum Fault {
     #[error("the file's name is not that of a chunk with these entries")]
     Name,
+    #[error("a chunk file of {0} bytes is impossible; it was not read")]
+    Size(u64),
+    #[error("entries {first}-{last} are missing before this file")]
+    Missing { first: Index, last: Index },
     #[error("a closed chunk does not come after an open one")]
     AfterOpen,
     #[error(
@@ -73,6 +82,8 @@ pub enum Fault {
         "two VNs had different states at snapshot {0}: this digest is not the one that was stated before"
     )]
     SnapshotDiffers(Index),
+    #[error("snapshot file: {0}")]
+    SnapshotFile(BadFile),
     #[error("the leaves are not those of the sealed claims")]
     Leaves,
 }
@@ -88,6 +99,13 @@ pub struct Verdict {
     /// Entries up to here are covered by a root signature that was checked.
     pub signed_upto: Index,
     pub problems: Vec<Problem>,
+    /// Runs of entries that are not there, first and last: before the first file, or before another
+    /// one.
+    pub missing: Vec<(Index, Index)>,
+    /// Snapshot entries, and the digest that was stated of the state there.
+    pub snapshots: BTreeMap<Index, Option<Digest>>,
+    /// What is right, but should be known.
+    pub notes: Vec<String>,
     /// What was not checked, and why, in sentences.
     pub unchecked: Vec<String>,
 }
@@ -98,14 +116,21 @@ impl Verdict {
         self.problems.is_empty()
     }
 
-    /// The only thing wrong is a tail that a crash cut off: a starting VN drops and refetches it.
+    /// Everything is there, and nothing that was checked is wrong.
+    pub fn is_complete(&self) -> bool {
+        self.is_sound() && self.missing.is_empty()
+    }
+
+    /// Nothing is wrong, but something is missing that a VN fetches by itself: a tail that a crash
+    /// cut off, or entries that a snapshot stood for.
     pub fn is_incomplete_only(&self) -> bool {
-        matches!(
-            self.problems.as_slice(),
-            [Problem {
-                what: Fault::Framing(Reason::IncompleteTail),
-                ..
-            }]
-        )
+        let torn = |p: &Problem| p.what == Fault::Framing(Reason::IncompleteTail);
+        !self.is_complete() && self.problems.iter().all(torn)
+    }
+
+    pub(crate) fn note(&mut self, place: &Place, what: &str) {
+        if self.notes.len() < PROBLEMS_MAX {
+            self.notes.push(format!("entry {} {what}", place.index));
+        }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crypto::PublicKey;
 use expect_test::{Expect, expect};
 use ledger::snapshot::Statement;
-use ledger::{AuditFact, Auditor, Entry, Fault, Header, Kind, Sealer, Verdict};
+use ledger::{AuditFact, Auditor, Before, Entry, Fault, Header, Kind, Prepared, Sealer, Verdict};
 use proptest::prelude::*;
 use support::{Writer, file, keyring};
 use types::{Digest, Epoch, Index, Millis, NodeId, Term};
@@ -30,7 +30,7 @@ fn ledger(seed: u8) -> Vec<Bytes> {
     writer.entries
 }
 
-fn facts(entry: &Entry) -> Vec<AuditFact> {
+fn facts(entry: &Entry, _: Before) -> Vec<AuditFact> {
     let key = PublicKey::from_sec1(&entry.public).ok();
     key.map(|key| AuditFact::NodeKey {
         node: NodeId(1),
@@ -90,6 +90,9 @@ fn a_sound_ledger_is_sound() {
             last: Index(20),
             signed_upto: Index(19),
             problems: [],
+            missing: [],
+            snapshots: {},
+            notes: [],
             unchecked: [
                 "entries 20-20 are not yet covered by a checked root signature",
                 "contents: no session keys were given",
@@ -118,6 +121,14 @@ fn what_cannot_be_checked_is_said() {
             last: Index(19),
             signed_upto: Index(9),
             problems: [],
+            missing: [
+                (
+                    Index(1),
+                    Index(7),
+                ),
+            ],
+            snapshots: {},
+            notes: [],
             unchecked: [
                 "entries 1-7: the files begin behind them",
                 "entries 10-19 are not yet covered by a checked root signature",
@@ -262,7 +273,7 @@ fn files_out_of_place_are_named() {
     show(
         vec![first.clone(), third],
         expect![[r#"
-            00000000000000000013-open at byte 16 (entry 13): entry 8 belongs here
+            00000000000000000013-open at byte 0 (entry 13): entries 8-12 are missing before this file
         "#]],
     );
     show(
@@ -437,10 +448,13 @@ fn headers_that_make_no_sense_are_named() {
 #[test]
 fn what_breaks_the_network_s_rules_is_named() {
     let mut seen = 0;
-    let mut auditor = Auditor::new(|entry: &Entry| {
+    let mut auditor = Auditor::new(|entry: &Entry, before: Before| {
+        if entry.header.kind == Kind::TermOpened {
+            return Vec::new();
+        }
         seen += 1;
         if entry.header.kind == Kind::Genesis {
-            return facts(entry);
+            return facts(entry, before);
         }
         let why = format!("fact {seen}");
         vec![AuditFact::Refused { why }]
@@ -524,4 +538,64 @@ fn a_digest_is_of_a_snapshot_entry_and_no_two_differ() {
     assert_eq!(last(with_snapshot(3, 1)), Some((Index(7), none)));
     let (at, what) = last(with_snapshot(7, 1)).expect("of itself");
     assert!(at == Index(7) && matches!(what, Fault::Entry(_)));
+}
+
+#[test]
+fn entries_that_a_snapshot_stood_for_may_come_later_and_no_others() {
+    let entries = with_snapshot(4, 1);
+    let lower = |upto: usize| {
+        (
+            "00000000000000000001-open",
+            file(Index(1), &entries[..upto]),
+        )
+    };
+    let upper = ("00000000000000000005-open", file(Index(5), &entries[4..]));
+    let verdict = audit([lower(2), upper.clone()], true);
+    assert!(verdict.is_sound() && verdict.is_incomplete_only() && !verdict.is_complete());
+    assert_eq!(verdict.missing, [(Index(3), Index(4))]);
+    let sentence = "entries 3-4: a snapshot stood for them, and the node has not fetched them yet";
+    assert!(verdict.unchecked.contains(&sentence.to_owned()));
+
+    let only = audit([upper.clone()], false);
+    assert!(only.is_sound() && only.is_incomplete_only());
+    // A lower run that a crash tore is fetched again, too.
+    let (name, whole) = lower(2);
+    let torn = (name, whole.slice(..whole.len() - 1));
+    let verdict = audit([torn, upper], true);
+    assert!(!verdict.is_sound() && verdict.is_incomplete_only());
+
+    // No snapshot was where this gap ends.
+    let other = ("00000000000000000006-open", file(Index(6), &entries[5..]));
+    let verdict = audit([lower(2), other], true);
+    assert!(!verdict.is_sound() && !verdict.is_incomplete_only());
+    let missing = Fault::Missing {
+        first: Index(3),
+        last: Index(5),
+    };
+    assert_eq!(verdict.problems[0].what, missing);
+}
+
+#[test]
+fn an_epoch_that_no_entry_opened_is_named() {
+    let mut auditor = Auditor::new(|entry: &Entry, before: Before| {
+        assert_eq!(before, Before::Whole);
+        let mut told = facts(entry, before);
+        told.push(AuditFact::Epoch(Epoch(1)));
+        told
+    });
+    auditor.chunk("00000000000000000001-open", file(Index(1), &ledger(1)));
+    let first = &auditor.finish().problems[0];
+    let what = Fault::Header("sealed under an epoch that no entry before opened");
+    assert_eq!((first.index, &first.what), (Index(11), &what));
+}
+
+#[test]
+fn what_was_prepared_before_a_key_was_known_is_checked_again() {
+    let [first, second] = files(&ledger(1));
+    let mut auditor = Auditor::new(facts).cutting_at(2000).with_keys(keyring());
+    let known = auditor.known();
+    let early = [&first, &second].map(|(name, bytes)| Prepared::new(name, bytes.clone(), &known));
+    early.into_iter().for_each(|file| auditor.take(file));
+    let verdict = auditor.finish();
+    assert_eq!(verdict, audit([first, second], true));
 }

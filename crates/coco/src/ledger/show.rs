@@ -1,0 +1,87 @@
+//! `coco ledger show`: what the entries are.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ledger::{Entry, chunk, inspect};
+
+use super::{Files, kind, read_sound, wrong};
+use crate::failure::Failure;
+use crate::print;
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The directory with the chunk files, or a node's directory
+    directory: PathBuf,
+    /// First entry to list
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Most entries to list
+    #[arg(long, default_value_t = 100)]
+    count: usize,
+    /// Prints one JSON object for each entry
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Show) -> Result<(), Failure> {
+    let columns = [
+        "entry",
+        "term",
+        "epoch",
+        "time",
+        "sealer",
+        "kind",
+        "transactions",
+        "digest",
+    ];
+    let mut rows = vec![columns.map(str::to_owned).to_vec()];
+    let mut left = arguments.count;
+    'files: for path in Files::list(&arguments.directory)?.chunks {
+        let reader = chunk::Reader::new(read_sound(&path)?).map_err(|bad| wrong(&path, &bad))?;
+        for item in reader {
+            let (_, bytes) = item.map_err(|bad| wrong(&path, &bad))?;
+            let entry = inspect(&bytes).map_err(|bad| wrong(&path, &bad))?;
+            if entry.header.index.0 < arguments.from {
+                continue;
+            }
+            if left == 0 {
+                break 'files;
+            }
+            left -= 1;
+            if arguments.json {
+                println!("{}", to_json(&entry));
+            } else {
+                rows.push(to_row(&entry));
+            }
+        }
+    }
+    if !arguments.json {
+        print::table(&rows);
+    }
+    Ok(())
+}
+
+fn to_row(entry: &Entry) -> Vec<String> {
+    let header = &entry.header;
+    vec![
+        header.index.to_string(),
+        header.term.to_string(),
+        header.epoch.to_string(),
+        header.time.to_string(),
+        header.sealer.to_string(),
+        kind(header.kind),
+        entry.leaves.len().to_string(),
+        entry.digest.to_string()[..16].to_owned(),
+    ]
+}
+
+fn to_json(entry: &Entry) -> serde_json::Value {
+    let header = &entry.header;
+    serde_json::json!({
+        "index": header.index, "term": header.term, "epoch": header.epoch, "time": header.time,
+        "sealer": header.sealer, "restarts": header.restarts, "kind": kind(header.kind),
+        "transactions": entry.leaves.len(), "digest": entry.digest, "previous": header.previous,
+        "public_bytes": entry.public.len(),
+    })
+}
