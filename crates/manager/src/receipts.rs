@@ -497,6 +497,7 @@ mod tests {
 
     /// A ledger as a leader makes it; whether it is committed, the test says.
     struct Made {
+        term: Term,
         key: SigningKey,
         keyring: SealKeyring,
         sealer: Sealer,
@@ -527,6 +528,7 @@ mod tests {
             let mut keyring = SealKeyring::new();
             keyring.insert(Epoch(1), Zeroizing::new([1; 32]));
             let mut made = Self {
+                term: Term(2),
                 sealer: Sealer::new(NodeId(1), key.public()),
                 key,
                 keyring,
@@ -534,18 +536,30 @@ mod tests {
                 tree: Tree::default(),
                 batches: Vec::new(),
             };
+            made.go_on(script);
+            made
+        }
+
+        fn go_on(&mut self, script: &str) {
             for word in script.split_whitespace() {
                 let kind = match word.split_at(1) {
                     ("b", _) => Kind::Application {
                         protocol: 0,
-                        height: Height(made.batches.len() as u64 + 1),
+                        height: Height(self.batches.len() as u64 + 1),
                     },
                     ("s", _) => Kind::Signature,
                     _ => Kind::TermOpened,
                 };
-                made.append(kind, word[1..].parse().unwrap_or(0));
+                self.append(kind, word[1..].parse().unwrap_or(0));
             }
-            made
+        }
+
+        /// The next leader's view: entries from `from` on were rolled back.
+        fn truncate(&mut self, from: Index, term: Term) {
+            self.term = term;
+            self.entries.truncate(from.previous().0 as usize);
+            self.batches.retain(|index| *index < from);
+            self.tree.truncate(from);
         }
 
         fn append(&mut self, kind: Kind, units: u64) {
@@ -553,7 +567,7 @@ mod tests {
             let header = Header {
                 kind,
                 restarts: 0,
-                term: Term(2),
+                term: self.term,
                 index,
                 epoch: Epoch(1),
                 time: Millis(1000 + index.0),
@@ -578,6 +592,14 @@ mod tests {
             if units > 0 {
                 self.batches.push(index);
             }
+        }
+
+        /// The first leaf of a batch.
+        fn leaf_of(&self, height: Height) -> Leaf {
+            let index = self.batches[usize::try_from(height.0).expect("small") - 1];
+            let bytes = &self.entries[usize::try_from(index.0).expect("small") - 1];
+            let header = inspect(bytes).expect("just made").header;
+            self.leaf(&header, bytes, 0).expect("made here")
         }
 
         /// Gathers with a host that gives at most `at_once` entries, and says what it was asked for.
@@ -661,6 +683,38 @@ mod tests {
         let (result, asked) = made.receipt(Height(3), 0, Index(6), &Tree::default(), 16);
         result.expect("signed and committed");
         assert_eq!(asked, [(5, 6), (1, 4)]);
+    }
+
+    /// The hardest case: a leader of term 2 sealed a batch and signed over it, and fell; the leader of
+    /// term 3 put others in their places. Both pairs are authentic, and the host keeps both.
+    #[test]
+    fn what_was_rolled_back_is_never_receipted_though_its_leader_signed_it() {
+        let mut made = Made::script("t b2 s b1 s");
+        let rolled_back = made.entries[3..].to_vec();
+        made.truncate(Index(4), Term(3));
+        made.go_on("t b1 s");
+        let mut order = crate::order::Order::new(Sealer::new(NodeId(2), made.key.public()));
+        for bytes in &made.entries {
+            let entry = inspect(bytes).expect("just made");
+            order.advance(&entry.header, entry.digest);
+        }
+        // What the check of a read asks of every entry, before it comes here.
+        let is_committed =
+            |bytes: &Bytes| order.is_committed(&inspect(bytes).expect("just made").header);
+        assert!(made.entries.iter().all(is_committed));
+        assert!(!rolled_back.iter().any(is_committed));
+        // And what is in those places now has its receipt.
+        let (result, _) = made.receipt(Height(2), 0, order.committed, &Tree::default(), 16);
+        let receipt = result.expect("committed and signed");
+        let claim = made.leaf_of(Height(2)).claim;
+        let proved = ledger::verify_receipt(&receipt, made.key.public(), claim);
+        assert_eq!(proved.expect("valid").leaf.header.term, Term(3));
+        // Without that check the old pair would convince: it is the check that matters.
+        made.entries.splice(3.., rolled_back);
+        made.batches[1] = Index(4);
+        made.receipt(Height(2), 0, Index(5), &Tree::default(), 16)
+            .0
+            .expect("authentic");
     }
 
     #[test]
