@@ -14,27 +14,30 @@
 //! Keccak is a sponge, so a key in front makes a sound authentication code. The state root commits
 //! to the state through the history that led to it: execution is deterministic.
 
-use adapter::{Batch, Exec, Lost, Outcome, Unit, View};
+use adapter::{Batch, Exec, Filed, Lost, Outcome, Unit, View};
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B256, Keccak256, Log, keccak256};
 use alloy_rlp::Decodable;
 use bytes::{BufMut, Bytes, BytesMut};
-use types::Height;
+use types::{Digest, Height};
 
 use crate::receipt::Receipt;
 use crate::settings::{Fork, Rules};
-use crate::state::{HASH, HEADER, LOGS, META, META_KEY};
+use crate::state::{HEADER, META, META_KEY};
 
-/// A stored header.
+/// Blocks whose headers are kept in the state: as far back as BLOCKHASH sees.
+pub(crate) const HEADERS_KEPT: u64 = 256;
+
+/// A header and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     pub hash: B256,
     pub header: Header,
 }
 
-/// The block of this number, if there is one.
+/// The block of this number, if it is the genesis or one of the latest.
 ///
 /// # Errors
 /// [`Lost`]: the state is gone.
@@ -49,18 +52,11 @@ pub fn header(view: &dyn View, number: u64) -> Result<Option<Stored>, Lost> {
     }))
 }
 
-/// The hash of the block of this number.
+/// The hash of the block of this number, if it is the genesis or one of the latest.
 pub(crate) fn hash_at(view: &dyn View, number: u64) -> Result<Option<B256>, Lost> {
     Ok(view
         .get(HEADER, &number.to_be_bytes())?
         .map(|bytes| B256::from_slice(&bytes[..32])))
-}
-
-/// The number of the block of this hash.
-pub(crate) fn number_of(view: &dyn View, hash: &B256) -> Result<Option<u64>, Lost> {
-    Ok(view.get(HASH, hash.as_slice())?.map(|bytes| {
-        u64::from_be_bytes(*bytes.first_chunk().expect("block numbers have eight bytes"))
-    }))
 }
 
 /// The header from a batch's claim.
@@ -118,15 +114,6 @@ pub(crate) fn seal(
     );
     let results = commitment(&key, "receipts", receipts().map(|bytes| bytes.as_ref()));
 
-    let mut filter = LogFilter::default();
-    for receipt in receipts() {
-        let receipt = Receipt::decode(receipt).expect("receipts are written by this adapter only");
-        receipt.logs.iter().for_each(|log| filter.add(log));
-    }
-    if let Some(bytes) = filter.encode() {
-        exec.put(LOGS, Bytes::copy_from_slice(&number.to_be_bytes()), bytes);
-    }
-
     let mut header = blank(rules, number, timestamp);
     header.parent_hash = parent.hash;
     header.transactions_root = transactions;
@@ -138,7 +125,25 @@ pub(crate) fn seal(
         results.as_slice(),
     ];
     header.state_root = commitment(&key, "state", parts);
+    if let Some(old) = number.checked_sub(HEADERS_KEPT).filter(|old| *old > 0) {
+        exec.delete(HEADER, Bytes::copy_from_slice(&old.to_be_bytes()));
+    }
     Ok(store(exec, &header))
+}
+
+/// By what a block is found again: its hash, and a filter over the addresses and topics of its logs.
+pub(crate) fn file(batch: &Batch) -> Filed {
+    let mut filter = LogFilter::default();
+    for (_, receipt) in &batch.units {
+        // A follower believes the leader's bytes; what cannot be read holds nothing to be found.
+        if let Some(receipt) = Receipt::decode(receipt) {
+            receipt.logs.iter().for_each(|log| filter.add(log));
+        }
+    }
+    Filed {
+        name: Some(Digest(keccak256(&batch.claim.bytes).0)),
+        note: filter.encode().unwrap_or_default(),
+    }
 }
 
 fn blank(rules: &Rules, number: u64, timestamp: u64) -> Header {
@@ -165,8 +170,7 @@ fn store(exec: &mut dyn Exec, header: &Header) -> Bytes {
     stored.put_slice(hash.as_slice());
     stored.put_slice(&rlp);
     let number = Bytes::copy_from_slice(&header.number.to_be_bytes());
-    exec.put(HEADER, number.clone(), stored.freeze());
-    exec.put(HASH, Bytes::copy_from_slice(hash.as_slice()), number);
+    exec.put(HEADER, number, stored.freeze());
     rlp
 }
 
@@ -191,8 +195,7 @@ pub(crate) fn timestamp(view: &dyn View, height: Height, now_ms: u64) -> Result<
     Ok(parent.max(now_ms / 1000))
 }
 
-/// A Bloom filter over the addresses and topics of a block's logs, kept beside the block and never
-/// served, so that a search over many blocks opens only those that may hold a match.
+/// A Bloom filter over the addresses and topics of a block's logs, filed with the block and never served, so that a search over many blocks opens only those that may hold a match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogFilter([u64; 32]);
 

@@ -45,8 +45,7 @@ pub use block::{Stored as StoredHeader, header};
 pub use receipt::{Receipt, Status};
 pub use settings::{Alloc, Fork, Profile, Replay, Rules, Settings, TRANSACTION_GAS_CAP, Unusable};
 pub use state::{
-    ACCOUNT, AccountRecord, CODE, HASH, HEADER, LOGS, META, STORAGE, account, code, domains,
-    storage,
+    ACCOUNT, AccountRecord, CODE, HEADER, META, STORAGE, account, code, domains, storage,
 };
 pub use transaction::{Envelope, TRANSACTION_BYTES_MAX, Transaction};
 

@@ -8,8 +8,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use adapter::{
-    Access, Action, Caller, Claim, Descriptor, Exec, Kind, Lost, Machine, Memo, Outcome, Reject,
-    Ticket, Unit, View,
+    Access, Action, Caller, Claim, Descriptor, Exec, Filed, Kind, Lost, Machine, Memo, Outcome,
+    Reject, Ticket, Unit, View,
 };
 use alloy_primitives::{Address, address, keccak256};
 use bytes::Bytes;
@@ -108,7 +108,7 @@ impl Machine for Ethereum {
     fn describe(&self) -> Descriptor {
         Descriptor {
             protocol: "ethereum",
-            state_format: 1,
+            state_format: 2,
             domains: domains(),
         }
     }
@@ -163,10 +163,10 @@ impl Machine for Ethereum {
 
     fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
         match from {
-            1 => Ok(()),
+            2 => Ok(()),
             other => Err(Reject::new(
                 Kind::Fault,
-                format!("state format {other} is unknown; this adapter reads format 1"),
+                format!("state format {other} is unknown; this adapter reads format 2"),
             )),
         }
     }
@@ -230,6 +230,10 @@ impl Machine for Ethereum {
         hasher.update(unit.id.as_ref());
         hasher.update(Sha256::digest(receipt));
         Digest(hasher.finalize().into())
+    }
+
+    fn file(&self, batch: &adapter::Batch) -> Filed {
+        block::file(batch)
     }
 
     fn authorize(

@@ -7,10 +7,11 @@
 //! ACCOUNT address (20)                           flags (1) nonce (8) [code hash (32)] [generation (4)] balance (0-32)
 //! STORAGE address (20) [generation (4)] slot (32)  value without leading zeros
 //! CODE    code hash (32)                         bytecode
-//! HEADER  number (8)                             hash (32) rlp(header)
-//! HASH    block hash (32)                        number (8)
-//! LOGS    number (8)                             which addresses and topics the block's logs hold
+//! HEADER  number (8)                             hash (32) rlp(header): the genesis and the last 256
 //! ```
+//! Older headers, transactions, receipts and logs are in the ledger. What finds them (transaction and
+//! block hashes, and which logs a block may hold) is filed by the worker: `block::file`.
+//!
 //! All numbers are big-endian. An account's *generation* counts how often it was destroyed while it
 //! had stored slots (only forks before Cancun can do that): a new generation starts with empty
 //! storage and needs no scan. Flags: 1 code hash present, 2 generation present, 4 destroyed.
@@ -29,12 +30,8 @@ pub const ACCOUNT: Domain = Domain(1);
 pub const STORAGE: Domain = Domain(2);
 /// Bytecode by hash.
 pub const CODE: Domain = Domain(3);
-/// Block headers by number.
+/// Headers of the genesis and of the latest blocks, by number.
 pub const HEADER: Domain = Domain(4);
-/// Block numbers by hash.
-pub const HASH: Domain = Domain(5);
-/// Filters over logs by number.
-pub const LOGS: Domain = Domain(6);
 
 pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_KEY: &[u8] = b"key";
@@ -47,8 +44,6 @@ pub fn domains() -> Vec<DomainSpec> {
         (STORAGE, "storage"),
         (CODE, "code"),
         (HEADER, "headers"),
-        (HASH, "block-hashes"),
-        (LOGS, "log-filters"),
     ]
     .map(|(domain, name)| DomainSpec {
         domain,

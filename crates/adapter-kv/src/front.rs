@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use adapter::{
-    Access, Action, Batch, Caller, Context, Exchange, Fate, Front, Kind, Lost, Progress, Push,
-    Reject, Request, Response, StreamId, View,
+    Access, Action, Batch, Caller, Context, Exchange, Fate, Front, Kind, Lost, Missing, Progress,
+    Push, Reject, Request, Response, StreamId, View,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
 use types::{Height, Millis, UnitId};
 
 use crate::command::{Command, IdOrigin, Op, Submission, Version};
+use crate::history::Past;
 use crate::machine::{KeyValue, another_request, unit_id};
 use crate::route::{self, Consistency, Route, Which};
 use crate::state::{self, VALUES};
 
 /// Bytes of keys and values after which a listing ends early.
-const LISTING_BYTES_MAX: usize = 4 << 20;
+pub(crate) const LISTING_BYTES_MAX: usize = 4 << 20;
 
 /// How long a linear read waits for a leader.
 const LINEAR_WAIT_MS: u64 = 10_000;
@@ -61,6 +62,27 @@ impl Front for HttpFront {
                     until: None,
                 })
             }
+            Ok(Route::At {
+                key,
+                height,
+                consistency,
+            }) => Box::new(Query {
+                caller: caller.clone(),
+                what: What::Old(Past::at(key, height)),
+                consistency,
+                until: None,
+            }),
+            Ok(Route::History {
+                key,
+                from,
+                limit,
+                consistency,
+            }) => Box::new(Query {
+                caller: caller.clone(),
+                what: What::Old(Past::versions(key, from, limit)),
+                consistency,
+                until: None,
+            }),
             Ok(Route::Receipt(which)) => Box::new(Proof {
                 caller: caller.clone(),
                 which,
@@ -141,6 +163,7 @@ enum What {
         after: Option<Bytes>,
         limit: usize,
     },
+    Old(Past),
 }
 
 impl Exchange for Query {
@@ -155,54 +178,56 @@ impl Exchange for Query {
             let message = "there is no leader: try again later, or read with consistency=local";
             return Progress::Ready(error(503, &Reject::new(Kind::Busy, message)));
         }
-        Progress::Ready(self.answer(context.view()).unwrap_or_else(|Lost| {
-            error(
-                503,
-                &Reject::new(Kind::Fault, "this node is being stopped: use another"),
-            )
-        }))
+        match self.answer(context) {
+            Ok(Some(response)) => Progress::Ready(response),
+            Ok(None) => Progress::Pending,
+            Err(Lost) => Progress::Ready(stopping()),
+        }
     }
 }
 
 impl Query {
-    fn answer(&self, view: &dyn View) -> Result<Response, Lost> {
+    /// `None`: something is being fetched.
+    fn answer(&mut self, context: &mut dyn Context) -> Result<Option<Response>, Lost> {
         use adapter::Machine as _;
+        let view = context.view();
         if KeyValue.authorize(view, &self.caller, Action::Query { method: "GET" })? != Access::Allow
         {
-            return Ok(error(
-                403,
-                &Reject::new(Kind::Unauthorized, "you may not read this"),
-            ));
+            let reject = Reject::new(Kind::Unauthorized, "you may not read this");
+            return Ok(Some(error(403, &reject)));
         }
-        match &self.what {
-            What::Read { key } => read(view, key),
+        match &mut self.what {
+            What::Read { key } => read(view, key).map(Some),
             What::List {
                 prefix,
                 after,
                 limit,
-            } => list(view, prefix, after.as_ref(), *limit),
+            } => list(view, prefix, after.as_ref(), *limit).map(Some),
+            What::Old(past) => past.poll(context),
         }
     }
 }
 
 fn read(view: &dyn View, key: &[u8]) -> Result<Response, Lost> {
     let Some(record) = state::record(view, key)? else {
-        return Ok(error(
-            404,
-            &Reject::new(Kind::Invalid, "the key does not exist"),
-        ));
+        return Ok(absent("the key does not exist"));
     };
-    Ok(Response {
+    Ok(value(record, view.height()))
+}
+
+/// A key's value, as it is at this height.
+pub(crate) fn value(record: state::Record, height: Height) -> Response {
+    Response {
         status: 200,
         headers: vec![
             ("content-type", "application/octet-stream".into()),
             ("etag", format!("\"{}\"", hex::encode(record.version.0))),
             ("coco-written-by", record.writer.to_string()),
             ("coco-written-at", record.height.to_string()),
-            ("coco-height", view.height().to_string()),
+            ("coco-height", height.to_string()),
         ],
         body: record.value,
-    })
+    }
 }
 
 fn list(
@@ -229,10 +254,7 @@ fn list(
             "written_by": record.writer,
             "written_at": record.height,
         });
-        match core::str::from_utf8(&record.value) {
-            Ok(text) => entry["value"] = text.into(),
-            Err(_) => entry["value_hex"] = hex::encode(&record.value).into(),
-        }
+        put_value(&mut entry, &record.value);
         entries.push(entry);
         true
     };
@@ -245,6 +267,14 @@ fn list(
         answer["next"] = last.into();
     }
     Ok(Response::json(200, answer.to_string()))
+}
+
+/// A value in JSON: as text if it is.
+pub(crate) fn put_value(entry: &mut Value, value: &[u8]) {
+    match core::str::from_utf8(value) {
+        Ok(text) => entry["value"] = text.into(),
+        Err(_) => entry["value_hex"] = hex::encode(value).into(),
+    }
 }
 
 /// A write: submitted, then waited for.
@@ -267,6 +297,7 @@ enum Step {
     },
     ExpectFate {
         unit: UnitId,
+        raw: Bytes,
         commands: Vec<Command>,
     },
 }
@@ -297,8 +328,11 @@ impl Exchange for Write {
                     unit,
                     commands,
                 } => {
-                    let Ok(batch) = context.batch(*height) else {
-                        return Progress::Pending;
+                    // Where the ledger has it is a courtesy; the answer is in the state.
+                    let batch = match context.batch(*height) {
+                        Ok(batch) => batch,
+                        Err(Missing::NotYet) => return Progress::Pending,
+                        Err(Missing::Elsewhere) => None,
                     };
                     let position = batch.as_deref().and_then(|batch| position_of(batch, *unit));
                     return Progress::Ready(written(
@@ -310,19 +344,30 @@ impl Exchange for Write {
                         receipt,
                     ));
                 }
-                Step::ExpectFate { unit, commands } => match context.fate(unit) {
+                Step::ExpectFate {
+                    unit,
+                    raw,
+                    commands,
+                } => match context.fate(unit) {
                     Fate::Pending => return Progress::Pending,
                     Fate::Rejected(reject) => {
                         return Progress::Ready(error(status(reject.kind), &reject));
                     }
                     Fate::Unknown | Fate::Absent => return Progress::Ready(unknown(*unit)),
                     Fate::Committed { height, position } => {
-                        let Ok(batch) = context.batch(height) else {
-                            return Progress::Pending;
+                        let batch = match context.batch(height) {
+                            Ok(batch) => batch,
+                            Err(Missing::NotYet) => return Progress::Pending,
+                            Err(Missing::Elsewhere) => return Progress::Ready(elsewhere()),
                         };
                         let at = batch
                             .as_ref()
                             .and_then(|batch| batch.units.get(position as usize)); // widening
+                        // Its name was used before, and the state has forgotten for what.
+                        if at.is_some_and(|(unit, _)| unit.raw != *raw) {
+                            let reject = another_request();
+                            return Progress::Ready(error(status(reject.kind), &reject));
+                        }
                         let receipt = at.map(|(_, receipt)| receipt.clone()).unwrap_or_default();
                         return Progress::Ready(written(
                             height,
@@ -383,7 +428,11 @@ fn submit(
             });
         }
     }
-    Ok(Step::ExpectFate { unit, commands })
+    Ok(Step::ExpectFate {
+        unit,
+        raw,
+        commands,
+    })
 }
 
 fn position_of(batch: &Batch, id: UnitId) -> Option<u32> {
@@ -438,10 +487,7 @@ impl Exchange for Proof {
         match self.answer(context) {
             Ok(Some(response)) => Progress::Ready(response),
             Ok(None) => Progress::Pending,
-            Err(Lost) => Progress::Ready(error(
-                503,
-                &Reject::new(Kind::Fault, "this node is being stopped: use another"),
-            )),
+            Err(Lost) => Progress::Ready(stopping()),
         }
     }
 }
@@ -462,8 +508,10 @@ impl Proof {
                 }
             },
         };
-        let Ok(batch) = context.batch(height) else {
-            return Ok(None);
+        let batch = match context.batch(height) {
+            Ok(batch) => batch,
+            Err(Missing::NotYet) => return Ok(None),
+            Err(Missing::Elsewhere) => return Ok(Some(elsewhere())),
         };
         let Some(batch) = batch else {
             return none("there is no such batch");
@@ -520,7 +568,25 @@ fn status(kind: Kind) -> u16 {
     }
 }
 
-fn error(status: u16, reject: &Reject) -> Response {
+/// The part of the ledger that is needed has not come to this node yet.
+pub(crate) fn elsewhere() -> Response {
+    let message =
+        "this node is still fetching that part of the ledger: ask another node, or this one later";
+    error(503, &Reject::new(Kind::Busy, message))
+}
+
+pub(crate) fn absent(message: &str) -> Response {
+    error(404, &Reject::new(Kind::Invalid, message))
+}
+
+fn stopping() -> Response {
+    error(
+        503,
+        &Reject::new(Kind::Fault, "this node is being stopped: use another"),
+    )
+}
+
+pub(crate) fn error(status: u16, reject: &Reject) -> Response {
     let kind = match reject.kind {
         Kind::Malformed => "malformed",
         Kind::Unauthorized => "unauthorized",

@@ -9,12 +9,15 @@
 //!    identity, `execute` reads and writes the maps. It runs on the leader; everybody else applies what
 //!    it wrote.
 //! 4. `front` — HTTP: turns a request into a unit or a query and the outcome into a response.
+//!    `history` reads what the state does not hold any more from the ledger.
 //!
 //! ```text
 //! PUT    /kv/<key>        body = value         If-Match: "<version>" | If-None-Match: *
 //! DELETE /kv/<key>                             If-Match: "<version>"
 //! GET    /kv/<key>?consistency=local|linear    value; ETag = version
 //! GET    /kv?prefix=&after=&limit=&consistency=
+//! GET    /kv/<key>?at=<height>                 the value that it had then
+//! GET    /history/<key>?from=<height>&limit=   its versions, the latest first
 //! POST   /batch           {"commands":[{"op":"put","key":"k","value":"v"},
 //!                                      {"op":"delete","key":"k"},
 //!                                      {"op":"put","key":"k","value":"v","expect":{"value":"u"}}]}
@@ -23,7 +26,8 @@
 //! ```
 //! Keys are text of up to 1 KiB, percent-encoded in the path; values are any bytes up to 64 KiB. A write
 //! with the header `Coco-Request-Id` (up to 64 visible characters, chosen by the client) is done once
-//! however often it is sent. Errors are JSON: `{"error":{"kind":"...","message":"..."}}`.
+//! however often it is sent. Old versions are read from the ledger; a node that joined by a snapshot and
+//! has not fetched the rest of the ledger yet says so, with status 503. Errors are JSON: `{"error":{"kind":"...","message":"..."}}`.
 //!
 //! Settings (JSON, may be empty): `{"participants_may_write":true,"request_ids_kept_ms":86400000}`.
 
@@ -33,6 +37,7 @@ mod state;
 mod machine;
 
 mod front;
+mod history;
 mod route;
 
 use std::sync::Arc;

@@ -7,10 +7,10 @@ use adapter::{
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use types::{ActorId, Digest, Millis, UnitId};
+use types::{ActorId, Digest, Height, Millis, UnitId};
 
 use crate::command::{Condition, IdOrigin, Op, Submission, Version};
-use crate::state::{self, Done, REQUEST_AGES, REQUESTS, Record, SETTINGS, VALUES};
+use crate::state::{self, Change, DELETED, Done, REQUEST_AGES, REQUESTS, Record, SETTINGS, VALUES};
 
 /// Remembered requests that one batch may forget, so that no batch is slow for it.
 const FORGOTTEN_MAX: usize = 1024;
@@ -41,7 +41,7 @@ impl Machine for KeyValue {
     fn describe(&self) -> Descriptor {
         Descriptor {
             protocol: "kv",
-            state_format: 1,
+            state_format: 2,
             domains: state::domains(),
         }
     }
@@ -67,7 +67,7 @@ impl Machine for KeyValue {
     fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
         Err(Reject::new(
             Kind::Invalid,
-            format!("state format {from} is not known; 1 is"),
+            format!("state format {from} is not known; 2 is"),
         ))
     }
 
@@ -114,6 +114,7 @@ impl Machine for KeyValue {
                 return Ok(Outcome::Rejected(reject));
             }
             receipt.push(u8::from(before.is_some()));
+            let previous = state::last_change(exec.view(), &command.key, before.as_ref())?;
             match &command.op {
                 Op::Put(value) => {
                     let record = Record {
@@ -123,13 +124,20 @@ impl Machine for KeyValue {
                         value: value.clone(),
                     };
                     exec.put(VALUES, command.key.clone(), record.encode());
+                    if before.is_none() && previous != Height::ZERO {
+                        exec.delete(DELETED, command.key.clone());
+                    }
                 }
-                Op::Delete if before.is_some() => exec.delete(VALUES, command.key.clone()),
-                Op::Delete => {}
+                Op::Delete if before.is_some() => {
+                    exec.delete(VALUES, command.key.clone());
+                    let at = Bytes::copy_from_slice(&height.0.to_be_bytes());
+                    exec.put(DELETED, command.key.clone(), at);
+                }
+                Op::Delete => continue,
             }
             exec.emit(Event {
                 topic: command.key.clone(),
-                data: Bytes::copy_from_slice(&version.0),
+                data: Change { version, previous }.encode(),
             });
         }
         let receipt = Bytes::from(receipt);

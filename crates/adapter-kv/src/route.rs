@@ -16,6 +16,9 @@ const LIMIT_DEFAULT: usize = 100;
 /// Most entries of one listing.
 const LIMIT_MAX: usize = 1000;
 
+/// Most versions of one answer: each may need a batch of its own from the ledger.
+const VERSIONS_MAX: usize = 100;
+
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consistency {
@@ -35,6 +38,19 @@ pub(crate) enum Route {
     List {
         prefix: Bytes,
         after: Option<Bytes>,
+        limit: usize,
+        consistency: Consistency,
+    },
+    /// A key as it was at a height.
+    At {
+        key: Bytes,
+        height: Height,
+        consistency: Consistency,
+    },
+    /// Versions of a key, from the batch of this height (the latest if none is given) back.
+    History {
+        key: Bytes,
+        from: Option<Height>,
         limit: usize,
         consistency: Consistency,
     },
@@ -78,6 +94,15 @@ pub(crate) fn route(request: &Request) -> Result<Route, Refused> {
             consistency: query.consistency,
         }),
         (_, "/kv") => Err(refused(405, Kind::Malformed, "use GET")),
+        (method, path) if path.starts_with("/history/") => match method {
+            "GET" | "HEAD" => Ok(Route::History {
+                key: checked_key(percent_decode(&path["/history/".len()..])?.into())?,
+                from: query.from,
+                limit: query.limit.min(VERSIONS_MAX),
+                consistency: query.consistency,
+            }),
+            _ => Err(refused(405, Kind::Malformed, "use GET")),
+        },
         (method, path) if path.starts_with("/receipt/") => match method {
             "GET" | "HEAD" => Ok(Route::Receipt(which(&path["/receipt/".len()..])?)),
             _ => Err(refused(405, Kind::Malformed, "use GET")),
@@ -87,7 +112,7 @@ pub(crate) fn route(request: &Request) -> Result<Route, Refused> {
                 return Err(refused(
                     404,
                     Kind::Malformed,
-                    "there are /kv, /kv/<key>, /batch and /receipt",
+                    "there are /kv, /kv/<key>, /history/<key>, /batch and /receipt",
                 ));
             };
             let key = checked_key(percent_decode(key)?.into())?;
@@ -104,9 +129,16 @@ pub(crate) fn route(request: &Request) -> Result<Route, Refused> {
                 })
             };
             match method {
-                "GET" | "HEAD" => Ok(Route::Read {
-                    key,
-                    consistency: query.consistency,
+                "GET" | "HEAD" => Ok(match query.at {
+                    None => Route::Read {
+                        key,
+                        consistency: query.consistency,
+                    },
+                    Some(height) => Route::At {
+                        key,
+                        height,
+                        consistency: query.consistency,
+                    },
                 }),
                 "PUT" => command(Op::Put(checked_value(request.body.clone())?)),
                 "DELETE" => command(Op::Delete),
@@ -202,6 +234,8 @@ struct Query {
     prefix: Bytes,
     after: Option<Bytes>,
     limit: usize,
+    at: Option<Height>,
+    from: Option<Height>,
     consistency: Consistency,
 }
 
@@ -211,6 +245,8 @@ impl Query {
             prefix: Bytes::new(),
             after: None,
             limit: LIMIT_DEFAULT,
+            at: None,
+            from: None,
             consistency: Consistency::Local,
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -226,6 +262,8 @@ impl Query {
                     parsed.limit =
                         limit.ok_or_else(|| malformed(format!("limit is 1 to {LIMIT_MAX}")))?;
                 }
+                "at" => parsed.at = Some(height(value)?),
+                "from" => parsed.from = Some(height(value)?),
                 "consistency" => {
                     parsed.consistency = match value {
                         "local" => Consistency::Local,
@@ -235,13 +273,18 @@ impl Query {
                 }
                 _ => {
                     return Err(malformed(
-                        "the query knows prefix, after, limit and consistency",
+                        "the query knows prefix, after, limit, at, from and consistency",
                     ));
                 }
             }
         }
         Ok(parsed)
     }
+}
+
+fn height(value: &str) -> Result<Height, Refused> {
+    let height = value.parse().map(Height);
+    height.map_err(|_| malformed("a height is a decimal number"))
 }
 
 fn percent_decode(text: &str) -> Result<Vec<u8>, Refused> {

@@ -93,9 +93,18 @@ pub trait Context {
     /// The next free sequence number of a lane, counting what waits on this VN.
     fn lane_next(&self, lane: &[u8]) -> Option<u64>;
 
-    /// A committed batch. `Ok(None)`: there is none of this height. `Err(NotYet)`: it is being
-    /// fetched from the ledger.
-    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, NotYet>;
+    /// A committed batch. `Ok(None)`: none of this height is committed.
+    ///
+    /// # Errors
+    /// [`Missing`]: it is being fetched from the ledger, or is not on this node.
+    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, Missing>;
+
+    /// The batch that [`crate::Machine::file`] gave this name. Look at the batch: 64 bits of the name
+    /// were compared.
+    fn named(&self, name: &[u8; 32]) -> Option<Height>;
+
+    /// The note that [`crate::Machine::file`] gave with a committed batch.
+    fn note(&self, height: Height) -> Option<&[u8]>;
 
     /// True once everything committed before this exchange began is in `view` (linearizable read).
     fn linear(&mut self) -> bool;
@@ -118,6 +127,16 @@ pub trait Context {
 /// It is being fetched; return [`Progress::Pending`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotYet;
+
+/// Why a committed batch cannot be had now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It is being fetched; return [`Progress::Pending`].
+    NotYet,
+    /// This node joined by a snapshot and has not fetched that part of the ledger yet. Say so: another
+    /// node has it, and this one will have it later.
+    Elsewhere,
+}
 
 /// How far an exchange is.
 #[derive(Debug)]

@@ -15,10 +15,12 @@ mod state;
 mod unit;
 
 pub use exchange::{
-    Body, Context, Exchange, Fate, Front, NotYet, Progress, Push, Request, Response, StreamId,
+    Body, Context, Exchange, Fate, Front, Missing, NotYet, Progress, Push, Request, Response,
+    StreamId,
 };
 pub use machine::{
-    Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Layout, Machine, Settings,
+    Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Filed, Layout, Machine,
+    NOTE_BYTES_MAX, Settings,
 };
 pub use state::{Exec, Savepoint, View};
 pub use unit::{Batch, Caller, Kind, Lost, Memo, Outcome, Reject, Role, Ticket, Unit};

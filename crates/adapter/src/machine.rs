@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kv::Domain;
 use types::{Digest, Height, Millis};
 
-use crate::{Caller, Exec, Lost, Outcome, Reject, Ticket, Unit, View};
+use crate::{Batch, Caller, Exec, Lost, Outcome, Reject, Ticket, Unit, View};
 
 /// How a domain is held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,19 @@ pub struct Event {
 pub struct Claim {
     pub bytes: Bytes,
 }
+
+/// By what a committed batch is found again, without its bytes. It stays in every VN's memory for as long
+/// as the network lives, so each byte counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filed {
+    /// A digest that names the batch, such as a block hash: [`crate::Context::named`].
+    pub name: Option<Digest>,
+    /// At most [`NOTE_BYTES_MAX`] bytes of the adapter's own: [`crate::Context::note`].
+    pub note: Bytes,
+}
+
+/// Longest [`Filed::note`].
+pub const NOTE_BYTES_MAX: usize = 512;
 
 /// What the runtime asks before it lets something through.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +135,13 @@ pub trait Machine: Send + Sync {
 
     /// What a receipt of `unit` claims about it: the digest that becomes its leaf of the Merkle tree.
     fn claim_digest(&self, unit: &Unit, receipt: &Bytes) -> Digest;
+
+    /// How the committed `batch` is filed. Depends on nothing else: every VN files it alike. Its units
+    /// are found by their ids in any case.
+    fn file(&self, batch: &Batch) -> Filed {
+        let _ = batch;
+        Filed::default()
+    }
 
     fn authorize(
         &self,

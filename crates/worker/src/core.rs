@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adapter::{
-    Access, Action, Batch, Caller, Env, Fate, Kind, Layout, Machine, Reject, Settings, Ticket,
+    Access, Action, Batch, Caller, Env, Fate, Kind, Layout, Machine, Memo, Reject, Settings, Ticket,
 };
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
@@ -18,6 +18,7 @@ use types::limits::{BATCH_BYTES_MAX, BATCH_UNITS_MAX, UNIT_BYTES_MAX};
 use types::{Height, Index, Millis, Term, UnitId};
 
 use crate::body::Body;
+use crate::catalogue::Catalogue;
 use crate::convert;
 use crate::execution::{Execution, State};
 use crate::history::History;
@@ -27,10 +28,6 @@ use crate::recent::Recent;
 use crate::refusing::Refusing;
 use crate::restore::{Restoring, Unusable};
 use crate::snapshot::Giving;
-
-/// Ids of committed units remembered for deduplication and [`Fate::Committed`]. 48 MiB at the worst.
-/// Beyond it the machine's own state answers (a nonce, a stored request id).
-const COMMITTED_IDS_MAX: usize = 1 << 20;
 
 /// Rejections remembered until their exchanges have been polled.
 const REJECTIONS_MAX: usize = 1 << 16;
@@ -70,7 +67,7 @@ pub(crate) struct Core {
     pub(crate) giving: Option<Giving>,
     /// Units whose fate has changed since exchanges were last told.
     pub(crate) changed: Vec<UnitId>,
-    committed_ids: Recent<UnitId, (Height, u32)>,
+    pub(crate) catalogue: Catalogue,
     pub(crate) refusing: Refusing,
     rejections: Recent<UnitId, Reject>,
     refusals: BTreeMap<u64, Vec<boundary::RefusedUnit>>,
@@ -123,7 +120,7 @@ impl Core {
             draining: false,
             giving: None,
             changed: Vec::new(),
-            committed_ids: Recent::new(COMMITTED_IDS_MAX),
+            catalogue: Catalogue::new(),
             refusing: Refusing::default(),
             rejections: Recent::new(REJECTIONS_MAX),
             refusals: BTreeMap::new(),
@@ -163,7 +160,7 @@ impl Core {
         chunk: &boundary::Restore,
     ) -> Result<bool, Unusable> {
         if chunk.sequence == 0 || restoring.is_none() {
-            self.store = empty_state(&*self.machine);
+            self.forget_state();
             let descriptor = self.machine.describe();
             *restoring = Some(Restoring::new(
                 descriptor.protocol,
@@ -172,7 +169,7 @@ impl Core {
             ));
         }
         let reading = restoring.as_mut().expect("made above");
-        match reading.chunk(&mut self.store, chunk) {
+        match reading.chunk(&mut self.store, &mut self.catalogue, chunk) {
             Ok(None) => Ok(false),
             Ok(Some(time)) => {
                 self.committed_time = time;
@@ -184,11 +181,16 @@ impl Core {
                 Ok(true)
             }
             Err(unusable) => {
-                self.store = empty_state(&*self.machine);
+                self.forget_state();
                 *restoring = None;
                 Err(unusable)
             }
         }
+    }
+
+    fn forget_state(&mut self) {
+        self.store = empty_state(&*self.machine);
+        self.catalogue = Catalogue::new();
     }
 
     /// The state of this height, which must be the one committed last, is to be given out.
@@ -206,6 +208,7 @@ impl Core {
             descriptor.protocol,
             descriptor.state_format,
             self.committed_time,
+            &self.catalogue,
         ));
     }
 
@@ -221,7 +224,7 @@ impl Core {
     /// A flush's share of the snapshot under way.
     pub(crate) fn give_snapshot(&mut self, out: &mut Vec<WorkerToManager>) {
         if let Some(giving) = &mut self.giving
-            && !giving.work(&mut self.store, out)
+            && !giving.work(&mut self.store, &self.catalogue, out)
         {
             self.giving = None;
         }
@@ -260,10 +263,10 @@ impl Core {
             "an adapter keeps Ticket's limit"
         );
         let id = ticket.id;
-        if self.committed_ids.get(&id).is_some() {
+        if self.catalogue.unit(&id).is_some() {
             return Ok(id);
         }
-        let committed = |id: &UnitId| self.committed_ids.get(id).is_some();
+        let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
         self.pool.insert(
             self.now,
             ticket,
@@ -318,7 +321,7 @@ impl Core {
                 continue;
             };
             let id = ticket.id;
-            if self.committed_ids.get(&id).is_some() {
+            if self.catalogue.unit(&id).is_some() {
                 continue;
             }
             // A copy, so that a small unit does not keep the whole message in memory.
@@ -327,7 +330,7 @@ impl Core {
                 true => self.admitted_again(ticket, &caller, &raw),
                 false => Ok(ticket),
             };
-            let committed = |id: &UnitId| self.committed_ids.get(id).is_some();
+            let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
             let origin = Origin::Node(inject.origin);
             let inserted = ticket.and_then(|ticket| {
                 self.pool
@@ -367,11 +370,8 @@ impl Core {
     }
 
     pub(crate) fn fate(&self, id: &UnitId) -> Fate {
-        if let Some((height, position)) = self.committed_ids.get(id) {
-            return Fate::Committed {
-                height: *height,
-                position: *position,
-            };
+        if let Some((height, position)) = self.catalogue.unit(id) {
+            return Fate::Committed { height, position };
         }
         if self.pool.get(id).is_some() {
             return if self.leaderless() {
@@ -493,11 +493,16 @@ impl Core {
         self.store
             .commit(height)
             .expect("layers and batches in flight go together");
+        let mut units = made.units;
+        // What admission decoded is of no use any more, and larger than the unit.
+        for (unit, _) in &mut units {
+            unit.memo = Memo::default();
+        }
         let batch = Arc::new(Batch {
             height,
             env: made.env,
             claim: made.claim,
-            units: made.units,
+            units,
             events: made.events,
             index: Index(commit.index),
             term: Term(commit.term),
@@ -509,10 +514,10 @@ impl Core {
     }
 
     fn settle_committed(&mut self, batch: &Arc<Batch>, bytes: usize) {
-        for (position, (unit, _)) in batch.units.iter().enumerate() {
-            let position =
-                u32::try_from(position).expect("a batch has at most BATCH_UNITS_MAX units");
-            self.committed_ids.insert(unit.id, (batch.height, position));
+        let filed = self.machine.file(batch);
+        let ids = batch.units.iter().map(|(unit, _)| &unit.id);
+        self.catalogue.file(&filed, ids);
+        for (unit, _) in &batch.units {
             self.rejections.remove(&unit.id);
             self.pool.committed(&unit.id);
             self.changed.push(unit.id);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use adapter::{
-    Batch, Caller, Context, Exchange, Fate, Kind, NotYet, Progress, Reject, Response, View,
+    Batch, Caller, Context, Exchange, Fate, Kind, Missing, NotYet, Progress, Reject, Response, View,
 };
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
@@ -19,6 +19,10 @@ use crate::core::{Core, Place, placed, send};
 
 /// After a linear read failed for want of a leader, it is asked for again.
 const READ_INDEX_AGAIN_MS: u64 = 100;
+
+/// How long it is believed that the ledger here does not have a batch: exchanges that asked are polled
+/// within that time, and a client that asks again a second later is looked after again.
+const ELSEWHERE_MS: u64 = 1_000;
 
 /// Most receipts asked of the manager at once; the rest wait here. Half of what a manager allows.
 const RECEIPTS_ASKED_MAX: usize = 32;
@@ -74,6 +78,8 @@ struct Waits {
     loading: BTreeMap<Height, Vec<ExchangeId>>,
     /// What was asked of the ledger, by request: an answer that there is none names no height.
     loading_asked: BTreeMap<u64, Height>,
+    /// Committed heights that the ledger of this node does not have yet, and until when that is believed.
+    elsewhere: BTreeMap<Height, Millis>,
     /// Heights to ask for with the next flush.
     to_load: Vec<Height>,
     /// Linear reads not sent yet, and those sent, by request.
@@ -243,7 +249,14 @@ impl Exchanges {
         let batch = body
             .filter(|body| body.env.height == height)
             .map(|body| Arc::new(placed(body, place)));
-        core.history.loaded(height, batch, bytes);
+        match batch {
+            Some(batch) => core.history.loaded(batch, bytes),
+            None => {
+                self.waits.elsewhere.retain(|_, until| core.now < *until);
+                let until = core.now.plus(ELSEWHERE_MS);
+                self.waits.elsewhere.insert(height, until);
+            }
+        }
         self.woken.extend(waiters);
     }
 
@@ -341,12 +354,16 @@ impl Context for Polling<'_> {
         self.core.pool.lane_next(lane)
     }
 
-    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, NotYet> {
+    fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, Missing> {
         if height == Height::ZERO || height > self.core.store.committed_height() {
             return Ok(None);
         }
         if let Some(known) = self.core.history.get(height) {
-            return Ok(known);
+            return Ok(Some(known));
+        }
+        let elsewhere = self.waits.elsewhere.get(&height);
+        if elsewhere.is_some_and(|until| self.core.now < *until) {
+            return Err(Missing::Elsewhere);
         }
         let waiters = self.waits.loading.entry(height).or_insert_with(|| {
             self.waits.to_load.push(height);
@@ -355,7 +372,15 @@ impl Context for Polling<'_> {
         if !waiters.contains(&self.id) {
             waiters.push(self.id);
         }
-        Err(NotYet)
+        Err(Missing::NotYet)
+    }
+
+    fn named(&self, name: &[u8; 32]) -> Option<Height> {
+        self.core.catalogue.named(name)
+    }
+
+    fn note(&self, height: Height) -> Option<&[u8]> {
+        self.core.catalogue.note(height)
     }
 
     fn linear(&mut self) -> bool {

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use adapter::Batch;
 use types::Height;
 
-/// Bytes of the latest batches kept. Half an hour of Ethereum mainnet, or some seconds at full load.
-const LATEST_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the latest batches kept: what clients ask for right after their commit, and subscriptions
+/// that lag. A second or two at full load; everything older comes from the ledger in a millisecond.
+const LATEST_BYTES_MAX: usize = 16 << 20;
+
+/// What a decoded unit takes besides its bytes.
+const UNIT_BYTES: usize = 256;
 
 /// Bytes of older batches kept after they were asked for.
 const OLDER_BYTES_MAX: usize = 16 << 20;
@@ -29,10 +33,9 @@ struct Kept {
     bytes: usize,
 }
 
-/// `batch` is `None` if the ledger has none of this height.
 #[derive(Debug)]
 struct Older {
-    batch: Option<Arc<Batch>>,
+    batch: Arc<Batch>,
     bytes: usize,
     used: u64,
 }
@@ -45,6 +48,7 @@ impl History {
                 .back()
                 .is_none_or(|last| last.batch.height.next() == batch.height)
         );
+        let bytes = bytes + batch.units.len() * UNIT_BYTES;
         self.latest_bytes += bytes;
         self.latest.push_back(Kept { batch, bytes });
         while self.latest_bytes > LATEST_BYTES_MAX && self.latest.len() > 1 {
@@ -53,13 +57,13 @@ impl History {
         }
     }
 
-    /// The batch if it is in memory; `Some(None)` if it is known that there is none.
-    pub(crate) fn get(&mut self, height: Height) -> Option<Option<Arc<Batch>>> {
+    /// The batch if it is in memory.
+    pub(crate) fn get(&mut self, height: Height) -> Option<Arc<Batch>> {
         if let Some(first) = self.latest.front()
             && height >= first.batch.height
         {
             let at = usize::try_from(height.0 - first.batch.height.0).unwrap_or(usize::MAX);
-            return self.latest.get(at).map(|kept| Some(kept.batch.clone()));
+            return self.latest.get(at).map(|kept| kept.batch.clone());
         }
         self.uses += 1;
         let older = self.older.get_mut(&height)?;
@@ -68,9 +72,10 @@ impl History {
     }
 
     /// Keeps what the ledger answered, in the place of what was not used for longest.
-    pub(crate) fn loaded(&mut self, height: Height, batch: Option<Arc<Batch>>, bytes: usize) {
+    pub(crate) fn loaded(&mut self, batch: Arc<Batch>, bytes: usize) {
         self.uses += 1;
-        let bytes = bytes + 256; // for the map's own
+        let height = batch.height;
+        let bytes = bytes + (1 + batch.units.len()) * UNIT_BYTES;
         if let Some(old) = self.older.insert(
             height,
             Older {

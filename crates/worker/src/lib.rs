@@ -11,6 +11,7 @@
 //! has taken over can lie about its protocol's state and no more.
 
 mod body;
+mod catalogue;
 mod convert;
 mod entropy;
 mod execution;

@@ -5,9 +5,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use kv::{Domain, Malformed, Store};
-use types::limits::{FRAME_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
+use types::limits::{BATCH_UNITS_MAX, FRAME_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use types::{Height, Millis};
 
+use crate::catalogue::{Catalogue, NOTE_BYTES_MAX};
 use crate::snapshot::VERSION;
 
 /// Longest value: what a genesis or an entry can have written.
@@ -40,6 +41,10 @@ enum Expect {
         at: usize,
         left: u64,
         last: Option<Bytes>,
+    },
+    Batches,
+    Batch {
+        left: u64,
     },
     End,
 }
@@ -78,6 +83,7 @@ impl Restoring {
     pub(crate) fn chunk(
         &mut self,
         store: &mut Store,
+        catalogue: &mut Catalogue,
         chunk: &boundary::Restore,
     ) -> Result<Option<Millis>, Unusable> {
         if chunk.sequence != self.sequence {
@@ -98,7 +104,7 @@ impl Restoring {
         }
         self.sequence += 1;
         self.rest.extend_from_slice(&chunk.data);
-        while self.step(store)? {}
+        while self.step(store, catalogue)? {}
         if !chunk.last {
             return Ok(None);
         }
@@ -115,12 +121,12 @@ impl Restoring {
     }
 
     /// Reads one thing if it is all there; false if it is not, or nothing is to come.
-    fn step(&mut self, store: &mut Store) -> Result<bool, Unusable> {
+    fn step(&mut self, store: &mut Store, catalogue: &mut Catalogue) -> Result<bool, Unusable> {
         match &mut self.expect {
             Expect::Head => self.head(store),
             Expect::Domain(at) => {
                 let Some((domain, _)) = store.domains().get(*at) else {
-                    self.expect = Expect::End;
+                    self.expect = Expect::Batches;
                     return Ok(true);
                 };
                 if self.rest.len() < 10 {
@@ -154,6 +160,26 @@ impl Restoring {
                 *left -= 1;
                 *last = Some(key);
                 Ok(true)
+            }
+            Expect::Batches => {
+                if self.rest.len() < 8 {
+                    return Ok(false);
+                }
+                let left = self.rest.get_u64();
+                if left != self.height.0 {
+                    return Err(Malformed("its catalogue is not of its height").into());
+                }
+                self.expect = Expect::Batch { left };
+                Ok(true)
+            }
+            Expect::Batch { left: 0 } => {
+                self.expect = Expect::End;
+                Ok(true)
+            }
+            Expect::Batch { left } => {
+                let filed = batch(&mut self.rest, catalogue)?;
+                *left -= u64::from(filed);
+                Ok(filed)
             }
             Expect::End => Ok(false),
         }
@@ -221,4 +247,29 @@ fn entry(rest: &mut BytesMut) -> Result<Option<(Bytes, Bytes)>, Malformed> {
     let mut both = rest.split_to(key_bytes + value_bytes).freeze();
     let key = both.split_to(key_bytes);
     Ok(Some((key, both)))
+}
+
+/// One batch of the catalogue; false if it is not all there.
+fn batch(rest: &mut BytesMut, catalogue: &mut Catalogue) -> Result<bool, Malformed> {
+    let Some([a, b, c, d]) = rest.first_chunk() else {
+        return Ok(false);
+    };
+    let tags = usize::from(u16::from_be_bytes([*a, *b]));
+    let note_bytes = usize::from(u16::from_be_bytes([*c, *d]));
+    if tags == 0 || tags > BATCH_UNITS_MAX + 1 || note_bytes > NOTE_BYTES_MAX {
+        return Err(Malformed("a batch of its catalogue breaks a limit"));
+    }
+    if rest.len() < 4 + 8 * tags + note_bytes {
+        return Ok(false);
+    }
+    rest.advance(4);
+    let words = rest.split_to(8 * tags);
+    let note = rest.split_to(note_bytes);
+    let tags = words
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u64::from_be_bytes(*word));
+    catalogue.push(tags, &note);
+    Ok(true)
 }

@@ -6,6 +6,8 @@
 //!           domains u16, then that many in ascending order:
 //!               domain u16 | keys u64, then that many in ascending order:
 //!                   key bytes u16 | value bytes u32 | key | value
+//!           batches u64, then that many from height 1 on:
+//!               tags u16 | note bytes u16 | tags 8 bytes each, its name's first | note
 //! ```
 //! Numbers are big-endian. The part is sent in chunks of `SNAPSHOT_CHUNK_BYTES`, cut wherever that many
 //! bytes are full; the last one may be shorter. It is written while batches go on: the store keeps what
@@ -18,6 +20,7 @@ use kv::{Domain, Store, put_block16};
 use types::limits::SNAPSHOT_CHUNK_BYTES;
 use types::{Height, Millis};
 
+use crate::catalogue::Catalogue;
 use crate::core::send;
 
 pub(crate) const VERSION: u8 = 1;
@@ -60,6 +63,10 @@ pub(crate) struct Giving {
     domains: Vec<(Domain, u64)>,
     /// Domains whose heading was written.
     headed: usize,
+    /// Batches in the catalogue then.
+    batches: usize,
+    /// Those of them that were written; `None` while keys are.
+    filed: Option<usize>,
 }
 
 impl Giving {
@@ -69,6 +76,7 @@ impl Giving {
         protocol: &str,
         state_format: u32,
         time: Millis,
+        catalogue: &Catalogue,
     ) -> Self {
         store.freeze();
         let domains: Vec<_> = store.frozen_keys().collect();
@@ -88,6 +96,8 @@ impl Giving {
             buffer,
             domains,
             headed: 0,
+            batches: catalogue.batches(),
+            filed: None,
         }
     }
 
@@ -105,35 +115,25 @@ impl Giving {
     }
 
     /// Does one flush's share, which is at most one chunk. False when the last one was sent.
-    pub(crate) fn work(&mut self, store: &mut Store, out: &mut Vec<WorkerToManager>) -> bool {
+    pub(crate) fn work(
+        &mut self,
+        store: &mut Store,
+        catalogue: &Catalogue,
+        out: &mut Vec<WorkerToManager>,
+    ) -> bool {
         if !self.has_work() {
             return true;
         }
-        let Self {
-            buffer,
-            domains,
-            headed,
-            ..
-        } = self;
-        let mut more = true;
-        if buffer.len() <= SNAPSHOT_CHUNK_BYTES {
-            more = store.read_frozen(KEYS_PER_FLUSH, &mut |item| {
-                while *headed == 0 || domains[*headed - 1].0 < item.domain {
-                    put_heading(buffer, domains[*headed]);
-                    *headed += 1;
-                }
-                put_entry(buffer, item.key, item.value);
-                buffer.len() <= SNAPSHOT_CHUNK_BYTES
-            });
-        }
+        let mut more = self.filed.is_some() || self.keys(store);
         if !more {
-            while let Some(heading) = domains.get(*headed) {
-                put_heading(buffer, *heading);
-                *headed += 1;
-            }
+            self.filed = Some(0);
+            self.buffer.put_u64(self.batches as u64); // widening
+        }
+        if self.filed.is_some() {
+            more = self.batches(catalogue);
         }
         // What fills a chunk exactly may be the end, which has to be said along with it.
-        if buffer.len() > SNAPSHOT_CHUNK_BYTES {
+        if self.buffer.len() > SNAPSHOT_CHUNK_BYTES {
             self.send(SNAPSHOT_CHUNK_BYTES, false, out);
             return true;
         }
@@ -141,7 +141,57 @@ impl Giving {
             return true;
         }
         self.send(self.buffer.len(), true, out);
-        store.thaw();
+        false
+    }
+
+    /// Writes keys until a chunk is full or enough was done. False when all are written.
+    fn keys(&mut self, store: &mut Store) -> bool {
+        let Self {
+            buffer,
+            domains,
+            headed,
+            ..
+        } = self;
+        if buffer.len() > SNAPSHOT_CHUNK_BYTES {
+            return true;
+        }
+        let more = store.read_frozen(KEYS_PER_FLUSH, &mut |item| {
+            while *headed == 0 || domains[*headed - 1].0 < item.domain {
+                put_heading(buffer, domains[*headed]);
+                *headed += 1;
+            }
+            put_entry(buffer, item.key, item.value);
+            buffer.len() <= SNAPSHOT_CHUNK_BYTES
+        });
+        if !more {
+            store.thaw();
+            while let Some(heading) = domains.get(*headed) {
+                put_heading(buffer, *heading);
+                *headed += 1;
+            }
+        }
+        more
+    }
+
+    /// Writes batches of the catalogue until a chunk is full. False when all are written.
+    fn batches(&mut self, catalogue: &Catalogue) -> bool {
+        let filed = self.filed.get_or_insert(0);
+        while *filed < self.batches {
+            if self.buffer.len() > SNAPSHOT_CHUNK_BYTES {
+                return true;
+            }
+            let batch = catalogue.batch(*filed).expect("it only grows");
+            let tags =
+                u16::try_from(batch.tags).expect("a batch has at most BATCH_UNITS_MAX units");
+            self.buffer.put_u16(tags);
+            let note = u16::try_from(batch.note.len()).expect("a note is far shorter");
+            self.buffer.put_u16(note);
+            for place in batch.first..batch.first + batch.tags {
+                self.buffer.put_u64(catalogue.tag_at(place));
+            }
+            self.buffer.put_slice(batch.note);
+            *filed += 1;
+        }
         false
     }
 

@@ -319,6 +319,7 @@ impl Worker {
             gauge("streams", self.streams.len()),
             gauge("exchanges", self.exchanges.len()),
             gauge("state_keys", self.core.store.keys()),
+            gauge("catalogue_tags", self.core.catalogue.tags()),
         ];
         send(out, Out::Metrics(boundary::Metrics { gauges }));
     }

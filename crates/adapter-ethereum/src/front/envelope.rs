@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use adapter::{Kind, Lost, NotYet, Reject};
+use adapter::{Kind, Lost, Missing, NotYet, Reject};
 use alloy_primitives::B256;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -202,6 +202,19 @@ impl From<RpcError> for Stop {
 impl From<NotYet> for Stop {
     fn from(_: NotYet) -> Self {
         Self::Wait
+    }
+}
+
+impl From<Missing> for Stop {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::NotYet => Self::Wait,
+            // The code that other clients use for history they do not have (EIP-4444).
+            Missing::Elsewhere => Self::Error(RpcError::new(
+                4444,
+                "history unavailable: this node is still fetching that part of the ledger; ask another node, or this one later",
+            )),
+        }
     }
 }
 

@@ -4,21 +4,26 @@
 //! opened one after the other, the next few being asked for ahead. A search goes on where it
 //! stopped when a block had to be fetched.
 
-use adapter::{Context, Lost, View};
+use adapter::{Context, Missing};
 use alloy_primitives::{Address, B256, Log};
 use serde::Deserialize;
 use serde_json::Value;
 use types::Height;
 
 use super::envelope::{RpcError, Stop};
-use super::json;
 use super::params::BlockId;
+use super::{json, lookup};
 use crate::block::{self, LogFilter, Stored};
-use crate::state::LOGS;
 use crate::visibility::Sight;
 
 /// Most blocks of one search: their filters are looked at in a few tens of milliseconds.
 const BLOCKS_MAX: u64 = 100_000;
+
+/// Most blocks of which one search reads the logs: some tens of megabytes of ledger.
+const READ_MAX: usize = 5_000;
+
+/// Filters looked at in one turn, which takes a few milliseconds.
+const BLOCKS_PER_TURN: u64 = 20_000;
 
 /// Most logs of one answer, as public nodes allow.
 const RESULTS_MAX: usize = 10_000;
@@ -28,6 +33,9 @@ const ALTERNATIVES_MAX: usize = 1000;
 
 /// Blocks asked for ahead of the one being read.
 const AHEAD: usize = 16;
+
+/// Blocks whose filters are looked at to find those.
+const AHEAD_LOOK: usize = 1_000;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
@@ -145,22 +153,18 @@ impl Options {
 
 impl Range {
     /// First and last block, within what is committed; `None`: no block of it is.
-    pub(crate) fn resolve(&self, view: &dyn View) -> Result<Option<(u64, u64)>, Stop> {
-        let head = view.height().0;
-        let number = |id: &BlockId| -> Result<u64, Stop> {
-            match id {
-                BlockId::Head => Ok(head),
-                BlockId::Number(number) => Ok(*number),
-                BlockId::Hash(hash) => block::number_of(view, hash)?
-                    .ok_or_else(|| RpcError::server("unknown block").into()),
-            }
+    pub(crate) fn resolve(&self, context: &mut dyn Context) -> Result<Option<(u64, u64)>, Stop> {
+        let head = context.view().height().0;
+        let mut known = |id: &BlockId| {
+            lookup::number(context, *id)?
+                .ok_or_else(|| Stop::from(RpcError::server("unknown block")))
         };
         let (from, to) = match self {
             Self::Hash(hash) => {
-                let number = number(&BlockId::Hash(*hash))?;
+                let number = known(&BlockId::Hash(*hash))?;
                 (number, number)
             }
-            Self::Blocks { from, to } => (number(from)?, number(to)?),
+            Self::Blocks { from, to } => (known(from)?, known(to)?),
         };
         if from > to {
             return Err(RpcError::invalid_params("invalid block range params").into());
@@ -185,6 +189,8 @@ pub(crate) struct Search {
     pattern: Pattern,
     next: u64,
     last: u64,
+    /// Blocks opened.
+    read: usize,
     found: Vec<Value>,
 }
 
@@ -194,6 +200,7 @@ impl Search {
             pattern,
             next: first,
             last,
+            read: 0,
             found: Vec::new(),
         }
     }
@@ -204,58 +211,68 @@ impl Search {
         context: &mut dyn Context,
         sight: &Sight,
     ) -> Result<Vec<Value>, Stop> {
-        while let Some(number) = self.candidate(context.view())? {
-            let batch = match context.batch(Height(number)) {
+        let turn = self.next.saturating_add(BLOCKS_PER_TURN);
+        loop {
+            while self.next <= self.last && !self.may_match(context, self.next) {
+                self.next += 1;
+                if self.next == turn {
+                    // Others wait.
+                    context.wake_at(context.now().plus(1));
+                    return Err(Stop::Wait);
+                }
+            }
+            if self.next > self.last {
+                return Ok(std::mem::take(&mut self.found));
+            }
+            let batch = match context.batch(Height(self.next)) {
                 Ok(batch) => batch,
-                Err(wait) => {
-                    self.ask_ahead(context)?;
-                    return Err(wait.into());
+                Err(missing) => {
+                    if missing == Missing::NotYet {
+                        self.ask_ahead(context);
+                    }
+                    return Err(missing.into());
                 }
             };
-            let stored = block::header(context.view(), number)?;
-            if let (Some(batch), Some(stored)) = (batch, stored) {
+            if let Some(batch) = batch
+                && let Some(stored) = block::of_claim(&batch)
+            {
                 matching(&self.pattern, &batch, &stored, sight, &mut self.found);
             }
-            self.next = number + 1;
-            if self.found.len() > RESULTS_MAX {
-                return Err(RpcError::limit(format!(
-                    "query returned more than {RESULTS_MAX} results: narrow the block range, the addresses or the topics"
-                ))
-                .into());
-            }
-        }
-        Ok(std::mem::take(&mut self.found))
-    }
-
-    /// The next block that may hold a match.
-    fn candidate(&mut self, view: &dyn View) -> Result<Option<u64>, Lost> {
-        while self.next <= self.last {
-            if self.may_match(view, self.next)? {
-                return Ok(Some(self.next));
-            }
             self.next += 1;
+            self.read += 1;
+            let too_many = |what: String| {
+                RpcError::limit(format!(
+                    "{what}: narrow the block range, the addresses or the topics"
+                ))
+            };
+            if self.found.len() > RESULTS_MAX {
+                return Err(
+                    too_many(format!("query returned more than {RESULTS_MAX} results")).into(),
+                );
+            }
+            if self.read > READ_MAX {
+                return Err(too_many(format!("query needs more than {READ_MAX} blocks")).into());
+            }
         }
-        Ok(None)
     }
 
-    fn may_match(&self, view: &dyn View, number: u64) -> Result<bool, Lost> {
-        let filter = view.get(LOGS, &number.to_be_bytes())?;
-        Ok(filter.is_some_and(|bytes| self.pattern.may_match(&LogFilter::decode(&bytes))))
+    fn may_match(&self, context: &dyn Context, number: u64) -> bool {
+        let filter = context.note(Height(number)).unwrap_or_default();
+        !filter.is_empty() && self.pattern.may_match(&LogFilter::decode(filter))
     }
 
-    fn ask_ahead(&self, context: &mut dyn Context) -> Result<(), Lost> {
+    fn ask_ahead(&self, context: &mut dyn Context) {
         let mut asked = 0;
-        for number in self.next + 1..=self.last {
+        for number in (self.next + 1..=self.last).take(AHEAD_LOOK) {
             if asked == AHEAD {
                 break;
             }
-            if self.may_match(context.view(), number)? {
+            if self.may_match(context, number) {
                 asked += 1;
                 // Whether it is there already does not matter yet.
                 let _ = context.batch(Height(number));
             }
         }
-        Ok(())
     }
 }
 

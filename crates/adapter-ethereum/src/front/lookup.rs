@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter::{Batch, Context, Fate, NotYet};
+use adapter::{Batch, Context, Fate, Missing};
 use alloy_primitives::B256;
 use serde_json::Value;
 use types::{Height, UnitId};
@@ -14,16 +14,39 @@ use super::params::BlockId;
 use crate::block::{self, Stored};
 use crate::transaction::Transaction;
 
-pub(crate) fn find(context: &dyn Context, id: BlockId) -> Result<Option<Stored>, Stop> {
-    let view = context.view();
-    let number = match id {
-        BlockId::Head => Some(view.height().0),
+/// The block of this number: from the state if it is a recent one, else from the ledger.
+pub(crate) fn header(context: &mut dyn Context, number: u64) -> Result<Option<Stored>, Stop> {
+    if let Some(stored) = block::header(context.view(), number)? {
+        return Ok(Some(stored));
+    }
+    let batch = context.batch(Height(number))?;
+    Ok(batch.as_deref().and_then(block::of_claim))
+}
+
+/// The block of this hash.
+fn of_hash(context: &mut dyn Context, hash: &B256) -> Result<Option<Stored>, Stop> {
+    let number = context.named(&hash.0).map_or(0, |height| height.0);
+    Ok(header(context, number)?.filter(|stored| stored.hash == *hash))
+}
+
+/// The block that is meant.
+pub(crate) fn find(context: &mut dyn Context, id: BlockId) -> Result<Option<Stored>, Stop> {
+    match id {
+        BlockId::Head => {
+            let head = context.view().height().0;
+            header(context, head)
+        }
+        BlockId::Number(number) => header(context, number),
+        BlockId::Hash(hash) => of_hash(context, &hash),
+    }
+}
+
+/// The number of the block that is meant, committed or not.
+pub(crate) fn number(context: &mut dyn Context, id: BlockId) -> Result<Option<u64>, Stop> {
+    Ok(match id {
+        BlockId::Head => Some(context.view().height().0),
         BlockId::Number(number) => Some(number),
-        BlockId::Hash(hash) => block::number_of(view, &hash)?,
-    };
-    Ok(match number {
-        Some(number) => block::header(view, number)?,
-        None => None,
+        BlockId::Hash(hash) => of_hash(context, &hash)?.map(|stored| stored.header.number),
     })
 }
 
@@ -31,7 +54,7 @@ pub(crate) fn find(context: &dyn Context, id: BlockId) -> Result<Option<Stored>,
 pub(crate) fn body(
     context: &mut dyn Context,
     stored: &Stored,
-) -> Result<Option<Arc<Batch>>, NotYet> {
+) -> Result<Option<Arc<Batch>>, Missing> {
     match stored.header.number {
         0 => Ok(None),
         number => context.batch(Height(number)),
@@ -39,19 +62,15 @@ pub(crate) fn body(
 }
 
 /// State is kept at the head only.
-pub(crate) fn at_head(context: &dyn Context, id: Option<BlockId>) -> Result<(), Stop> {
+pub(crate) fn at_head(context: &mut dyn Context, id: Option<BlockId>) -> Result<(), Stop> {
     let head = context.view().height().0;
-    let number = match id {
-        None | Some(BlockId::Head) => return Ok(()),
-        Some(id) => find(context, id)?.map(|stored| stored.header.number),
-    };
-    match number {
+    match number(context, id.unwrap_or(BlockId::Head))? {
         Some(number) if number == head => Ok(()),
-        Some(number) => Err(RpcError::server(format!(
+        Some(number) if number < head => Err(RpcError::server(format!(
             "historical state of block {number} is not available: this network keeps the state of the latest block ({head})"
         ))
         .into()),
-        None => Err(RpcError::server("header not found").into()),
+        _ => Err(RpcError::server("header not found").into()),
     }
 }
 
@@ -63,7 +82,12 @@ pub(crate) fn place(
     let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else {
         return Ok(None);
     };
-    located(context, height, position)
+    let found = located(context, height, position)?;
+    // It was found by a part of its hash.
+    Ok(found.filter(|(batch, _, position)| {
+        let at = batch.units.get(*position as usize); // widening
+        at.is_some_and(|(unit, _)| unit.id.0 == hash.0)
+    }))
 }
 
 pub(crate) fn located(
@@ -71,11 +95,11 @@ pub(crate) fn located(
     height: Height,
     position: u32,
 ) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
-    let stored = block::header(context.view(), height.0)?;
-    let batch = context.batch(height)?;
-    Ok(batch
-        .zip(stored)
-        .map(|(batch, stored)| (batch, stored, position)))
+    let Some(batch) = context.batch(height)? else {
+        return Ok(None);
+    };
+    let stored = block::of_claim(&batch);
+    Ok(stored.map(|stored| (batch, stored, position)))
 }
 
 /// A transaction that waits on this node, if the caller may see it.

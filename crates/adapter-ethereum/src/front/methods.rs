@@ -13,7 +13,9 @@ use super::envelope::{RpcError, Stop};
 use super::filters::{Interest, Name};
 use super::json::{self as show, Detail, bytes, quantity, text};
 use super::logs::{Options, Search};
-use super::lookup::{at_head, body, find, pending, place, receipt_by_hash, transaction_by_hash};
+use super::lookup::{
+    at_head, body, find, number, pending, place, receipt_by_hash, transaction_by_hash,
+};
 use super::params::{BlockId, CallRequest, Params, Quantity};
 use super::simulate;
 use super::watch::{filter, filter_changes, install, name, needs_socket, no_filter, subscribe};
@@ -225,7 +227,7 @@ pub(crate) fn answer(
 
         "eth_getLogs" => {
             let (pattern, range) = params.required::<Options>(0)?.into_parts()?;
-            match range.resolve(view)? {
+            match range.resolve(context)? {
                 Some((first, last)) => Reply::Search(Search::new(pattern, first, last), None),
                 None => json!([]).into(),
             }
@@ -253,7 +255,7 @@ pub(crate) fn answer(
             let Interest::Logs(pattern, range) = filter else {
                 return Err(no_filter());
             };
-            match range.resolve(context.view())? {
+            match range.resolve(context)? {
                 Some((first, last)) => Reply::Search(Search::new(pattern, first, last), None),
                 None => json!([]).into(),
             }
@@ -323,16 +325,17 @@ fn get_block(
     ))
 }
 
-fn fee_history(context: &dyn Context, params: &Params<'_>) -> Result<Value, Stop> {
+fn fee_history(context: &mut dyn Context, params: &Params<'_>) -> Result<Value, Stop> {
     let count = params.required::<Quantity>(0)?.0.min(FEE_HISTORY_MAX);
-    let Some(newest) = find(context, params.required(1)?)? else {
+    let head = context.view().height().0;
+    let newest = number(context, params.required(1)?)?.filter(|newest| *newest <= head);
+    let Some(newest) = newest else {
         return Err(RpcError::server("request beyond head block").into());
     };
     let percentiles: Vec<f64> = params.optional(2)?.unwrap_or_default();
     if percentiles.len() > 100 || percentiles.iter().any(|p| !(0.0..=100.0).contains(p)) {
         return Err(RpcError::invalid_params("invalid reward percentile").into());
     }
-    let newest = newest.header.number;
     let count = count.min(newest + 1);
     let n = usize::try_from(count).expect("at most 1024");
     let mut map = json!({

@@ -9,9 +9,15 @@ use super::envelope::{RpcError, Stop};
 use super::filters::{Interest, Name};
 use super::json::{self as show, bytes};
 use super::logs::{Options, Range, Search};
+use super::lookup;
 use super::methods::Reply;
 use super::params::{BlockId, Params};
-use crate::block;
+
+/// Most blocks of one `eth_getFilterChanges`; asked again, it goes on.
+const CHANGES_BLOCKS_MAX: u64 = 10_000;
+
+/// As many hashes end one, too.
+const CHANGES_MAX: usize = 10_000;
 
 pub(crate) fn install(
     session: &Session,
@@ -67,18 +73,17 @@ pub(crate) fn filter_changes(
     let (name, interest, next) = filter(session, context, params)?;
     let head = context.view().height().0;
     let mut found = Vec::new();
+    // The first block that is not reported now.
+    let mut end = next;
     match interest {
-        Interest::Blocks => {
-            for number in next..=head {
-                found.extend(block::hash_at(context.view(), number)?.map(|hash| json!(hash)));
-            }
-        }
-        Interest::Transactions => {
-            for number in next..=head {
-                if let Some(batch) = context.batch(Height(number))? {
-                    found.extend(
-                        show::all(&batch, &session.sight).map(|included| json!(included.hash())),
-                    );
+        Interest::Blocks | Interest::Transactions => {
+            while end <= head && end - next < CHANGES_BLOCKS_MAX && found.len() < CHANGES_MAX {
+                let known = changes_of(session, context, &interest, end, &mut found);
+                match known {
+                    Ok(()) => end += 1,
+                    // What is there is told now, and the rest when the client asks again.
+                    Err(Stop::Wait) if end > next => break,
+                    Err(stop) => return Err(stop),
                 }
             }
         }
@@ -98,10 +103,28 @@ pub(crate) fn filter_changes(
                     Some((name, head + 1)),
                 ));
             }
+            end = head + 1;
         }
     }
-    session.read_up_to(context.now(), &name, head + 1);
+    session.read_up_to(context.now(), &name, end);
     Ok(Value::Array(found).into())
+}
+
+/// What a block brought to a filter over blocks or transactions.
+fn changes_of(
+    session: &Session,
+    context: &mut dyn Context,
+    interest: &Interest,
+    number: u64,
+    found: &mut Vec<Value>,
+) -> Result<(), Stop> {
+    if matches!(interest, Interest::Blocks) {
+        let stored = lookup::header(context, number)?;
+        found.extend(stored.map(|stored| json!(stored.hash)));
+    } else if let Some(batch) = context.batch(Height(number))? {
+        found.extend(show::all(&batch, &session.sight).map(|included| json!(included.hash())));
+    }
+    Ok(())
 }
 
 pub(crate) fn needs_socket() -> Stop {

@@ -185,7 +185,7 @@ fn old_batches_come_from_the_ledger_and_are_kept() {
         > get 2 /batch/2
         history 2 height 2
         > history 2 77
-        2: 404 none
+        2: 503 not here
     "#]]
     .assert_eq(&transcript);
 }

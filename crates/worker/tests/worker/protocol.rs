@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use adapter::{
     Access, Action, Batch, Caller, Claim, Context, Descriptor, Domain, DomainSpec, Event, Exchange,
-    Exec, Fate, Front, Kind, Layout, Lost, Machine, Memo, Outcome, Progress, Push, Reject, Request,
-    Response, Settings, StreamId, Ticket, Unit, View,
+    Exec, Fate, Front, Kind, Layout, Lost, Machine, Memo, Missing, Outcome, Progress, Push, Reject,
+    Request, Response, Settings, StreamId, Ticket, Unit, View,
 };
 use bytes::Bytes;
 use types::{Digest, Height, UnitId};
@@ -343,7 +343,8 @@ impl Exchange for Ask {
                 answer(200, value.unwrap_or_else(|| "none".into()))
             }
             "batch" => match context.batch(Height(self.of.parse().expect("a height"))) {
-                Err(_) => Progress::Pending,
+                Err(Missing::NotYet) => Progress::Pending,
+                Err(Missing::Elsewhere) => answer(503, "not here"),
                 Ok(None) => answer(404, "none"),
                 Ok(Some(batch)) => {
                     let names: Vec<_> = batch
