@@ -216,9 +216,6 @@ fn a_tail_grows_apart_until_the_lower_run_reaches_it_and_the_files_are_as_ever()
     assert_eq!(read(&mut files, 8, 40, u64::MAX), all[..0]);
     assert_eq!(read(&mut files, 20, 40, u64::MAX), all[..0]);
     assert_eq!(read(&mut files, 21, 50, u64::MAX), all[20..]);
-    // What would overlap is refused.
-    let overlaps = files.append(8, &all[7..21], Place::Following);
-    assert!(matches!(overlaps, Err(LedgerFailed::Gap { .. })));
     append(&mut files, 8, &all[7..19]);
     files.committed(38).expect("a disk");
     assert_eq!(two_runs(&files), (19, 21, 40));
@@ -228,6 +225,51 @@ fn a_tail_grows_apart_until_the_lower_run_reaches_it_and_the_files_are_as_ever()
     files.close_committed().expect("a disk");
     assert_eq!(read(&mut files, 1, 40, u64::MAX), all);
     assert_eq!(listing(apart.path()), listing(straight.path()));
+}
+
+#[test]
+fn a_tail_of_an_earlier_process_gives_way_unless_the_manager_goes_on_with_it() {
+    let all = with_snapshot_at(20, 40);
+    let other: Vec<Bytes> = (21..=30).map(|i| entry_of(APPLICATION, i, 50)).collect();
+    // At once, up to the seam and then on, and entry by entry.
+    for cuts in [vec![16, 41], vec![16, 21, 41], (16..=41_u64).collect()] {
+        let directory = tempdir();
+        let mut files = open(directory.path());
+        append(&mut files, 1, &all[..15]);
+        files
+            .append(21, &other, Place::Detached)
+            .expect("a gap is meant");
+        // This process has made the tail: nothing overwrites it.
+        let overlaps = files.append(16, &all[15..25], Place::Following);
+        assert!(matches!(overlaps, Err(LedgerFailed::Gap { .. })));
+        drop(files);
+        let mut files = open(directory.path());
+        assert_eq!(two_runs(&files), (15, 21, 30));
+        for cut in cuts.windows(2) {
+            append(
+                &mut files,
+                cut[0],
+                &all[cut[0] as usize - 1..cut[1] as usize - 1],
+            );
+        }
+        assert_eq!(two_runs(&files), (40, 0, 0));
+        assert_eq!(read(&mut files, 1, 40, u64::MAX), all);
+    }
+    // Gone on with, the tail stays.
+    let directory = tempdir();
+    let mut files = open(directory.path());
+    files
+        .append(21, &all[20..30], Place::Detached)
+        .expect("a gap is meant");
+    drop(files);
+    let mut files = open(directory.path());
+    append(&mut files, 31, &all[30..]);
+    let overlaps = files.append(1, &all[..25], Place::Following);
+    assert!(matches!(overlaps, Err(LedgerFailed::Gap { .. })));
+    append(&mut files, 1, &all[..20]);
+    assert_eq!(two_runs(&files), (40, 0, 0));
+    let again = files.append(21, &all[20..21], Place::Following);
+    assert!(matches!(again, Err(LedgerFailed::Gap { .. })));
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub struct LedgerFiles {
     /// Of all of them.
     bytes: u64,
     extent: Extent,
+    /// Where a tail begins that lay here at the start and that the manager has not gone on with.
+    unused: Option<u64>,
     /// What the manager has said to this process.
     committed: u64,
     /// First indices of chunks that were written since the last sync.
@@ -128,6 +130,7 @@ impl LedgerFiles {
             options,
             chunks: found.chunks,
             extent: Extent::default(),
+            unused: None,
             committed: 0,
             // What a crash left unsynced is synced before anything is said about it.
             dirty: open.clone(),
@@ -154,6 +157,7 @@ impl LedgerFiles {
             self.extent.last = last;
         }
         self.extent.tail = runs.pop_back();
+        self.unused = self.extent.tail.map(|(first, _)| first);
         for (first, last) in runs {
             tracing::error!(
                 first,
@@ -209,6 +213,7 @@ impl LedgerFiles {
             return Ok(());
         };
         let last = first.saturating_add(last);
+        self.give_way(first, last)?;
         let Extent { last: lower, tail } = self.extent;
         let is_lower = first == lower + 1 && tail.is_none_or(|(tail, _)| last < tail);
         let is_tail = tail.is_some_and(|(_, tail)| first == tail + 1);
@@ -240,6 +245,28 @@ impl LedgerFiles {
                 tail: Some((tail.map_or(first, |(tail, _)| tail), last)),
             },
         };
+        Ok(())
+    }
+
+    /// A tail that nobody has gone on with gives way to a lower run that grows into it.
+    fn give_way(&mut self, first: u64, last: u64) -> Result<(), LedgerFailed> {
+        let Extent { last: lower, tail } = self.extent;
+        let Some(unused) = self.unused else {
+            return Ok(());
+        };
+        let highest = tail.map_or(lower, |(_, last)| last);
+        if first == highest + 1 {
+            self.unused = None;
+            return Ok(());
+        }
+        // Before they became one run, and after.
+        let grows = tail.is_some() && first == lower + 1 && last >= unused;
+        if grows || (tail.is_none() && first == unused) {
+            self.remove(unused, highest, Keep::Closed)?;
+            self.extent.last = lower.min(unused - 1);
+            self.extent.tail = None;
+            self.unused = None;
+        }
         Ok(())
     }
 
@@ -347,6 +374,7 @@ impl LedgerFiles {
         if from == 1 {
             self.committed = 0;
             self.remove(1, u64::MAX, Keep::Closed)?;
+            self.unused = None;
             self.extent = Extent::default();
             return Ok(());
         }
@@ -358,6 +386,8 @@ impl LedgerFiles {
                 committed: self.committed,
             });
         }
+        let lower_only = tail.is_some() && from <= last;
+        self.unused = self.unused.filter(|unused| lower_only || from > *unused);
         if from <= last {
             self.remove(from, last, Keep::Closed)?;
             self.extent.last = from - 1;
