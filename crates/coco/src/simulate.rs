@@ -23,9 +23,10 @@ pub(crate) struct Simulate {
     /// The first of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
-    /// Validating nodes in each network
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
-    nodes: u8,
+    /// Validating nodes in each network; by default three, and in one seed of four a fourth and
+    /// perhaps a fifth that join later
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: Option<u8>,
     /// Each run goes on for at least this many events, and until leadership has changed
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     events: u64,
@@ -39,7 +40,7 @@ pub(crate) struct Simulate {
 
 pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let options = Options {
-        nodes: usize::from(arguments.nodes),
+        nodes: arguments.nodes.map(usize::from),
         events_min: arguments.events,
         trace: arguments.trace,
         ..Options::default()
@@ -59,14 +60,22 @@ pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
         "entries": sum(|r| r.entries),
         "leader_changes": sum(|r| r.leader_changes),
         "restarts": sum(|r| r.restarts),
+        "entries_reused": sum(|r| r.entries_reused),
+        "entries_fetched": sum(|r| r.entries_fetched),
+        "snapshots_taken": sum(|r| r.snapshots_taken),
+        "snapshots_used": sum(|r| r.snapshots_used),
+        "receipts_verified": sum(|r| r.receipts_verified),
+        "corruptions_tried": sum(|r| r.corruptions_tried),
+        "corruptions_detected": sum(|r| r.corruptions_detected),
         "acknowledged": sum(|r| r.acknowledged),
         "faults": faults,
     });
     if arguments.json {
         print::json(&total);
     } else {
+        let [reused, fetched] = ["entries_reused", "entries_fetched"].map(|name| &total[name]);
         println!(
-            "{} seeds: {} events, {} leader changes, {} restarts, {} faults; {} acknowledged writes, each on every node",
+            "{} seeds: {} events, {} leader changes, {} restarts ({reused} entries reused, {fetched} fetched), {} faults; {} acknowledged writes, each on every node",
             total["seeds"],
             total["events"],
             total["leader_changes"],
@@ -74,8 +83,16 @@ pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
             faults.values().sum::<u64>(),
             total["acknowledged"],
         );
+        println!(
+            "snapshots: {} taken, {} used; receipts: {} verified; corruptions: {} tried, {} detected, none believed",
+            total["snapshots_taken"],
+            total["snapshots_used"],
+            total["receipts_verified"],
+            total["corruptions_tried"],
+            total["corruptions_detected"],
+        );
         for (kind, count) in &faults {
-            println!("  {kind:14} {count}");
+            println!("  {kind:18} {count}");
         }
     }
     Ok(())

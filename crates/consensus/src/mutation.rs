@@ -21,6 +21,8 @@ pub enum Mutation {
     NackLowersMatch,
     /// An append cuts the follower's log after its own entries, also when they match.
     TruncateOnAppend,
+    /// Both of the above: what the leader sends again makes the follower cut what it had acknowledged.
+    StaleNackTruncates,
     /// A follower acknowledges all it has, not only what the leader's messages confirmed.
     AcknowledgeUnreceived,
     /// A follower acknowledges what is not on its disk yet.
@@ -38,8 +40,13 @@ pub enum Mutation {
 }
 
 impl Mutation {
+    fn includes(self, other: Mutation) -> bool {
+        self == Self::StaleNackTruncates
+            && matches!(other, Self::NackLowersMatch | Self::TruncateOnAppend)
+    }
+
     /// Whether this mistake is in force.
     pub(crate) fn is(self, other: Mutation) -> bool {
-        cfg!(any(test, feature = "mutations")) && self == other
+        cfg!(any(test, feature = "mutations")) && (self == other || self.includes(other))
     }
 }

@@ -30,6 +30,8 @@ pub struct Client {
     pub acknowledged: BTreeMap<String, String>,
     pub attempts: u64,
     pub refused: Vec<String>,
+    /// Writes that are still to be sent, however calm the world is.
+    owed: u64,
     /// What is left to read back at the end of a run, and what was not as acknowledged.
     to_read: Vec<(String, String)>,
     pub wrong: Vec<String>,
@@ -52,6 +54,7 @@ impl Client {
             acknowledged: BTreeMap::new(),
             attempts: 0,
             refused: Vec::new(),
+            owed: 0,
             to_read: Vec::new(),
             wrong: Vec::new(),
         }
@@ -63,6 +66,24 @@ impl Client {
             to_read: expected,
             ..Self::new(id, user)
         }
+    }
+
+    /// A client that writes once.
+    pub fn once(id: u64, user: &Organisation) -> Self {
+        Self {
+            owed: 1,
+            ..Self::new(id, user)
+        }
+    }
+
+    /// What it waits for, in words.
+    pub fn stands(&self) -> String {
+        format!(
+            "write {:?} under way, {} answered, {} left to read",
+            self.pending,
+            self.acknowledged.len(),
+            self.to_read.len()
+        )
     }
 
     pub fn has_read_all(&self) -> bool {
@@ -183,7 +204,8 @@ impl Client {
         let Some((channel, http)) = &mut self.session else {
             return Ok(());
         };
-        if self.pending.is_none() && more {
+        if self.pending.is_none() && (more || self.owed > 0) {
+            self.owed = self.owed.saturating_sub(1);
             self.pending = Some(self.next);
             self.next += 1;
         }

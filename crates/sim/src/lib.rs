@@ -2,21 +2,27 @@
 //! TLS, simulated hosts, network, disks and clocks.
 //!
 //! Source: DESIGN section 10. A run draws everything that a hostile or unlucky world decides (delays,
-//! lost connections, altered bytes, partitions, crashes, slow disks, wrong clocks) from one seed, checks
-//! the invariants after every step, then heals the world and checks that all acknowledged transactions
-//! are on every node. The same seed gives the same trace; a failure prints the command that replays it.
+//! lost connections, altered bytes, partitions, crashes, slow, full, old and corrupted disks, wrong
+//! clocks, nodes that come later) from one seed, checks the invariants after every step, then heals the
+//! world and checks that all acknowledged transactions are on every node. The same seed gives the same
+//! trace; a failure prints the command that replays it.
 //!
 //! TLS and signatures draw randomness of their own; it changes bytes and never a decision, and no byte
 //! of ciphertext is in the trace.
 
+mod report;
+mod world;
+
 mod check;
+
 mod client;
+mod disk;
 mod network;
 mod node;
 mod random;
-mod world;
 
-pub use world::{Failure, Options, Report, run};
+pub use report::{Failure, Options, Report};
+pub use world::run;
 
 /// One node of a network, for harnesses that play the world themselves.
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! One simulated VN: a real manager and real workers in one process, over a simulated host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use boundary::{
     Evidence, HostToManager, Launched, ManagerToHost, ManagerToPlatform, PlatformToManager, Start,
@@ -12,14 +12,9 @@ use tee::software::Statement;
 use types::Millis;
 use worker::Worker;
 
+use crate::disk::Disk;
 use crate::network::{Consortium, MANAGER, SETTINGS, WORKER, address};
-
-/// A host's disk: what was written, and how much of it would survive a loss of power.
-#[derive(Default)]
-pub struct Disk {
-    pub entries: Vec<Bytes>,
-    pub synced: usize,
-}
+use crate::report::Report;
 
 /// What is wrong with a VN that wants to join; none of it may get anywhere.
 #[cfg_attr(not(test), allow(dead_code))] // only tests send frauds
@@ -37,6 +32,9 @@ pub enum Fraud {
     ForeignPlatform,
 }
 
+/// Manager and workers come to rest within so many rounds, or they never do.
+const ROUNDS_MAX: u32 = 10_000;
+
 /// The enclaves of a VN while it runs.
 pub struct Process {
     pub manager: Manager,
@@ -53,8 +51,34 @@ pub struct Node {
     /// Which start of the VN this is; events of a former one are void.
     pub incarnation: u64,
     pub disk: Disk,
+    /// A sync takes up to this long.
+    pub disk_ms: u64,
+    pub syncs_until: Millis,
+    /// The next append does not fit.
+    pub full: bool,
+    /// An append did not fit: nothing is stored any more.
+    pub storage_failed: bool,
+    /// The next entry that is read is altered on the way.
+    pub spoil_read: bool,
+    /// An altered entry was given to the manager, which must not believe it.
+    pub read_spoilt: bool,
+    /// A copy of the files that somebody kept.
+    pub copy: Option<Disk>,
+    /// What on the disk is not as it was written.
+    pub spoilt_entries: BTreeSet<u64>,
+    pub spoilt_snapshots: BTreeSet<u64>,
+    /// This incarnation is not a voter yet.
+    pub joining: bool,
+    /// Entries that this incarnation found on its disk, until it is known how many it keeps.
+    found: Option<u64>,
+    /// The operator told the manager to stop.
+    pub stopping: bool,
+    /// Manager and worker did not come to rest.
+    pub spins: bool,
     /// What this host adds to the true time.
     pub skew_ms: i64,
+    /// When its clock was last known to be far off.
+    pub lied_at: Option<Millis>,
     pub fraud: Option<Fraud>,
     /// When its workers were killed lately.
     pub worker_kills: Vec<Millis>,
@@ -70,7 +94,21 @@ impl Node {
             process: None,
             incarnation: 0,
             disk: Disk::default(),
+            disk_ms: 4,
+            syncs_until: Millis::ZERO,
+            full: false,
+            storage_failed: false,
+            spoil_read: false,
+            read_spoilt: false,
+            copy: None,
+            spoilt_entries: BTreeSet::new(),
+            spoilt_snapshots: BTreeSet::new(),
+            joining: false,
+            found: None,
+            stopping: false,
+            spins: false,
             skew_ms: 0,
+            lied_at: None,
             fraud: None,
             worker_kills: Vec::new(),
             next_connection: 2,
@@ -95,7 +133,10 @@ impl Node {
         self.incarnation += 1;
         self.next_connection = 2;
         self.wires.clear();
-        self.disk.entries.truncate(self.disk.synced);
+        self.joining = true;
+        self.syncs_until = now;
+        self.found = Some(self.disk.count());
+        let runs = self.disk.runs();
         self.process = Some(Process {
             manager,
             workers: BTreeMap::new(),
@@ -120,15 +161,15 @@ impl Node {
                 .map(address)
                 .collect(),
             owner_chain: owner_chain.into(),
-            ledger_last: self.disk.entries.len() as u64, // usize is at most 64 bits
+            ledger_last: runs.ledger_last,
             protocols: vec![boundary::ProtocolSettings {
                 protocol: "kv".into(),
                 settings: Bytes::from_static(SETTINGS),
             }],
             tick_ms: 25,
-            tail_first: 0,
-            tail_last: 0,
-            snapshots: Vec::new(),
+            tail_first: runs.tail.0,
+            tail_last: runs.tail.1,
+            snapshots: self.disk.snapshots().keys().copied().collect(),
         };
         let launched = Launched {
             entropy: Bytes::copy_from_slice(&entropy),
@@ -141,6 +182,13 @@ impl Node {
         let mut host = self.run(now, launched, consortium);
         host.extend(self.tell(now, host_to_manager::Message::Start(start), consortium));
         host
+    }
+
+    /// With its first append, or its end, an incarnation has decided what it keeps of its disk.
+    pub fn settle_reuse(&mut self, report: &mut Report) {
+        if let Some(found) = self.found.take() {
+            report.entries_reused += found.min(self.disk.count());
+        }
     }
 
     /// The host tells its manager something. Gives what the host is asked to do.
@@ -182,7 +230,11 @@ impl Node {
         };
         let mut host = Vec::new();
         process.turn(input, clock, consortium, &mut host);
-        loop {
+        for round in 0.. {
+            if round == ROUNDS_MAX {
+                self.spins = true;
+                break;
+            }
             let mut said = Vec::new();
             for (id, worker) in &mut process.workers {
                 let mut out = Vec::new();

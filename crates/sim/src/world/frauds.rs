@@ -8,6 +8,7 @@ fn attempt(fraud: Fraud) -> (World, Result<(), String>) {
     let mut world = World::new(
         1,
         &Options {
+            nodes: Some(3),
             trace: true,
             ..Options::default()
         },
@@ -16,20 +17,20 @@ fn attempt(fraud: Fraud) -> (World, Result<(), String>) {
     for place in 0..3 {
         world.start(place, place == 0);
     }
-    let outcome = world.until(5_000, "three nodes vote", |world| world.voters() == 3);
+    let outcome = world.until(5_000, "three nodes vote", World::all_vote);
     (world, outcome)
 }
 
 fn refused(fraud: Fraud, reason: &str) {
-    let (world, outcome) = attempt(fraud);
+    let (mut world, outcome) = attempt(fraud);
     let what = outcome.expect_err("a fraud is never a voter");
-    let log = world.report.trace.join("\n");
+    let log = world.told.finish().1.join("\n");
     assert!(
         what.contains(reason) || log.contains(reason),
         "expected {reason:?} in {what}\n{log}"
     );
     assert!(
-        world.nodes[2].disk.entries.is_empty(),
+        world.nodes[2].disk.is_empty(),
         "nothing of the ledger was sent"
     );
 }
@@ -73,6 +74,7 @@ fn a_joiner_appraises_the_network_before_it_sends_its_own_evidence() {
     let mut world = World::new(
         2,
         &Options {
+            nodes: Some(3),
             trace: true,
             ..Options::default()
         },
@@ -91,12 +93,12 @@ fn a_joiner_appraises_the_network_before_it_sends_its_own_evidence() {
     process.fraud = Some(Fraud::Image);
     world.start(1, false);
     world
-        .until(3_000, "the joiner votes", |world| world.voters() == 2)
+        .until(3_000, "the joiner votes", World::all_vote)
         .expect_err("it must not join that network");
-    let log = world.report.trace.join("\n");
+    let log = world.told.finish().1.join("\n");
     assert!(
         log.contains("the node this one wants to join through is refused: its evidence"),
         "{log}"
     );
-    assert!(world.nodes[1].disk.entries.is_empty());
+    assert!(world.nodes[1].disk.is_empty());
 }

@@ -4,10 +4,31 @@ use boundary::{Closed, DialFailed, Opened, Received, Surface, host_to_manager};
 use bytes::Bytes;
 use types::Millis;
 
-use super::{Event, Party, Wire, World};
+use super::ending::READER;
+use super::{Event, World};
 
-/// Clients from this number on read back, each from one node.
-pub const READER: u64 = 1_000;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    Node {
+        place: usize,
+        incarnation: u64,
+        connection: u64,
+    },
+    Client {
+        id: u64,
+    },
+}
+
+pub struct Wire {
+    dialler: Party,
+    accepter: Party,
+    /// Nothing overtakes on one wire: the latest delivery in each direction.
+    pub last: [Millis; 2],
+    /// Bytes were lost; both ends will notice.
+    pub broken: bool,
+    /// Alter the next bytes that pass.
+    pub altered: bool,
+}
 
 impl World {
     pub(super) fn dial(&mut self, place: usize, connection: u64, address: &str) {
