@@ -30,8 +30,8 @@ pub enum BadChange {
     TooLarge { name: String, value: u64 },
     #[error("{owner:?} has no running node at {address:?} that votes in consensus; name one")]
     NoVoter { owner: String, address: String },
-    #[error("the node of {owner:?} at {address:?} was not ejected; it may return as it is")]
-    NotEjected { owner: String, address: String },
+    #[error("the node of {owner:?} at {address:?} may join without this vote")]
+    MayReturn { owner: String, address: String },
     #[error("no node would be left that votes in consensus; add one and let it join first")]
     NoNode,
     #[error("the constitution that it leads to cannot be used:\n{0}")]

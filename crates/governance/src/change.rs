@@ -61,7 +61,7 @@ pub enum Change {
         #[n(2)]
         to: String,
     },
-    /// A node that was ejected may return to its place.
+    /// A node may return to its place although it was ejected, or no standing vote lets it.
     #[n(7)]
     ReadmitNode(#[n(0)] NodeSlot),
     /// An image that may run from now on.
@@ -318,7 +318,7 @@ fn kinds_of_roles(roles: &BTreeSet<Role>) -> impl Iterator<Item = ChangeKind> {
 
 fn voting(kind: Option<ChangeKind>) -> String {
     match kind {
-        None => "the voting policy".into(),
-        Some(kind) => format!("the voting policy of {kind}"),
+        None => "voting policy".into(),
+        Some(kind) => format!("voting policy of {kind}"),
     }
 }

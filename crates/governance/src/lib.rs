@@ -61,13 +61,13 @@ pub use event::Event;
 pub use fact::Fact;
 pub use identity::NetworkIdentity;
 pub use message::{
-    Ballot, Choice, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage, SignedProposal,
-    SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,
+    BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage,
+    SignedProposal, SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,
 };
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
 pub use parts::BadCommand;
-pub use proposal::{Cast, Moment, Proposal, ProposalStatus, Tally};
+pub use proposal::{Cast, Moment, Proposal, ProposalStatus, ProposalView, Tally};
 pub use public::{PublicFact, admission_from_public, facts_from_public};
 pub use refused::Refused;
 pub use replay::{BadEntry, ReplayEntry, Replayed, replay};

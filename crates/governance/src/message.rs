@@ -47,6 +47,57 @@ impl Window {
     }
 }
 
+/// What a proposer writes down: a title and changes, in TOML or JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    pub title: String,
+    pub changes: Vec<Change>,
+}
+
+/// The text is no proposal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadDraft {
+    #[error("a proposal has at most {MESSAGE_BYTES_MAX} bytes; propose in several parts")]
+    TooLong,
+    #[error("read the proposal: {0}")]
+    Text(String),
+}
+
+impl Draft {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// What is wrong and where, for whoever wrote it.
+    pub fn from_toml(text: &str) -> Result<Self, BadDraft> {
+        // PEM and TOML take about half as much again as DER and CBOR.
+        if text.len() > 2 * MESSAGE_BYTES_MAX {
+            return Err(BadDraft::TooLong);
+        }
+        toml::from_str(text).map_err(|e| BadDraft::Text(e.to_string().trim_end().to_owned()))
+    }
+
+    /// What is to be signed.
+    pub fn proposed(
+        self,
+        network: NetworkId,
+        constitution: u64,
+        proposer: &str,
+        window: Window,
+        nonce: [u8; 16],
+    ) -> Proposed {
+        Proposed {
+            network,
+            constitution,
+            proposer: proposer.to_owned(),
+            window,
+            nonce,
+            title: self.title,
+            changes: self.changes,
+        }
+    }
+}
+
 /// What a proposer signs.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Proposed {

@@ -41,6 +41,7 @@ pub struct Proposal {
     /// By member; the ballots of former members are gone.
     #[n(8)]
     pub ballots: BTreeMap<String, Cast>,
+    #[serde(flatten)]
     #[n(9)]
     pub status: ProposalStatus,
     /// The entry that closed it.
@@ -50,6 +51,17 @@ pub struct Proposal {
     #[serde(skip)]
     #[n(11)]
     pub(crate) bases: Vec<Option<Digest>>,
+}
+
+/// A proposal as members see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProposalView<'a> {
+    #[serde(flatten)]
+    pub proposal: &'a Proposal,
+    /// How the count stands; of a closed proposal, how the same ballots would count today.
+    pub tally: Tally,
+    /// Of an open proposal: what it would change today, as [`Constitution::diff`] says it.
+    pub effect: Vec<String>,
 }
 
 /// An entry and its ledger time.

@@ -86,8 +86,8 @@ impl State {
                         });
                     }
                 }
-                Change::ReadmitNode(slot) if !self.is_ejected(slot) => {
-                    return Err(BadChange::NotEjected {
+                Change::ReadmitNode(slot) if !self.needs_readmission(slot) => {
+                    return Err(BadChange::MayReturn {
                         owner: slot.owner.clone(),
                         address: slot.address.clone(),
                     });
@@ -118,9 +118,15 @@ impl State {
         self.past.get(slot).map(|id| &self.nodes[id])
     }
 
-    fn is_ejected(&self, slot: &NodeSlot) -> bool {
-        self.last_at(slot)
-            .is_some_and(|n| n.departure == Some(Departure::Ejected))
+    fn needs_readmission(&self, slot: &NodeSlot) -> bool {
+        let network = self.network.as_ref().expect("a slot is listed");
+        self.last_at(slot).is_some_and(|last| {
+            last.departure == Some(Departure::Ejected)
+                || network
+                    .constitution
+                    .return_vote(slot, network.code_endorsements())
+                    .is_none()
+        })
     }
 
     /// Whether what the proposal changes is still what its voters saw, and can be changed so.

@@ -9,7 +9,7 @@ use super::{Network, State};
 use crate::proposal::{Carried, Outcome};
 use crate::{
     Ballot, Caller, Cast, Change, Command, Constitution, Fact, Moment, Proposal, ProposalStatus,
-    Proposed, Recorded, Refused, SignedMessage, TITLE_BYTES_MAX, Tally,
+    ProposalView, Proposed, Recorded, Refused, SignedMessage, TITLE_BYTES_MAX, Tally,
 };
 
 /// Most open proposals of one actor: one that floods the others with polls stops itself.
@@ -94,6 +94,23 @@ impl State {
                 .expect("there is no proposal before a genesis")
                 .constitution,
         )
+    }
+
+    /// A proposal with its count and its effect, for whoever shows it.
+    pub fn view<'a>(&self, proposal: &'a Proposal) -> ProposalView<'a> {
+        let preview = || {
+            let after = self.preview(&proposal.changes).ok()?;
+            Some(self.constitution()?.diff(&after))
+        };
+        ProposalView {
+            proposal,
+            tally: self.tally(proposal),
+            effect: proposal
+                .is_open()
+                .then(preview)
+                .flatten()
+                .unwrap_or_default(),
+        }
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Proposal> {

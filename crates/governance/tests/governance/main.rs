@@ -2,7 +2,15 @@
 
 mod world;
 
+mod script;
+
 mod admission;
 mod commands;
 mod constitution;
 mod replay;
+
+mod messages;
+mod polls;
+mod proposals;
+mod standing;
+mod votes;
