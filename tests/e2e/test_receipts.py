@@ -7,6 +7,7 @@ That one is PyPI `ccf`, Microsoft's own for the COSE profile. It is given the si
 import copy
 import hashlib
 import json
+import re
 import subprocess
 
 import cbor2
@@ -249,8 +250,14 @@ def test_old_receipts_survive_a_restart_and_the_death_of_their_signer(tmp_path, 
         leader.kill()
         others = [node for node in network.nodes if node is not leader]
         network.leader(among=others)
+        writer = KeyValue(network.gateway("kv", others))
         for number in range(6, 40):
             writes.append(put(writer, number))
+        # It founded the network, which is done once; now it joins.
+        config = leader.directory / "node.toml"
+        peers = json.dumps([node.address for node in others])
+        text = config.read_text().replace("create = true", "create = false")
+        config.write_text(re.sub(r"(?m)^peers = .*$", f"peers = {peers}", text))
         log = (tmp_path / "restarted.txt").open("w")
         again = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
