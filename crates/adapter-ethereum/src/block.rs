@@ -27,8 +27,9 @@ use crate::receipt::Receipt;
 use crate::settings::{Fork, Rules};
 use crate::state::{HEADER, META, META_KEY};
 
-/// Blocks whose headers are kept in the state: as far back as BLOCKHASH sees.
-pub(crate) const HEADERS_KEPT: u64 = 256;
+/// Blocks whose headers are kept in the state besides the genesis: as far back as BLOCKHASH sees from the
+/// head, which is where calls run, and the head.
+pub(crate) const HEADERS_KEPT: u64 = 257;
 
 /// A header and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]

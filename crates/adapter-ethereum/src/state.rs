@@ -7,7 +7,7 @@
 //! ACCOUNT address (20)                           flags (1) nonce (8) [code hash (32)] [generation (4)] balance (0-32)
 //! STORAGE address (20) [generation (4)] slot (32)  value without leading zeros
 //! CODE    code hash (32)                         bytecode
-//! HEADER  number (8)                             hash (32) rlp(header): the genesis and the last 256
+//! HEADER  number (8)                             hash (32) rlp(header): the genesis and the last 257
 //! ```
 //! Older headers, transactions, receipts and logs are in the ledger. What finds them (transaction and
 //! block hashes, and which logs a block may hold) is filed by the worker: `block::file`.
