@@ -136,6 +136,12 @@ impl Tree {
         &self.tip
     }
 
+    /// The tree of the entries before `index`, which must not be before those that are kept.
+    pub fn frontier_before(&self, index: Index) -> &Frontier {
+        let at = self.kept.partition_point(|kept| kept.index < index);
+        self.kept.get(at).map_or(&self.tip, |kept| &kept.before)
+    }
+
     pub fn root(&self) -> Digest {
         self.tip.root()
     }

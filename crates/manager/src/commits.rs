@@ -4,6 +4,7 @@ use boundary::{manager_to_host, manager_to_worker};
 use bytes::Bytes;
 use consensus::{Configuration, Effect, Engine, LogEntry, Role};
 use governance::{Command, Fact};
+use ledger::snapshot::Statement;
 use ledger::{Header, Kind, Opened, inspect};
 use types::{Height, Index, NodeId};
 
@@ -19,6 +20,8 @@ pub struct Next {
     pub opened: Opened,
     /// Of an administrative entry.
     pub command: Option<Command>,
+    /// Of a snapshot's digest.
+    pub statement: Option<Statement>,
 }
 
 impl Next {
@@ -38,12 +41,17 @@ impl Node {
             }
             Effect::Truncate { from } => {
                 assert!(from > self.order.committed, "what is committed stays");
+                self.local.truncated(from);
                 send_host(
                     out,
                     manager_to_host::Message::Truncate(boundary::Truncate { from: from.0 }),
                 );
             }
             Effect::Append { entries } => self.store(entries, out),
+            // Asked for again with the next heartbeat, when they may have come.
+            Effect::Load { node, first, .. } if self.lacks(first) => {
+                self.with_engine(|engine, effects| engine.supply(node, Vec::new(), effects));
+            }
             Effect::Load { node, first, last } => {
                 let last = last.min(Index(first.0 + 255));
                 self.read(Reading::Load { node }, first, last, READ_BYTES_MAX, out);
@@ -65,6 +73,10 @@ impl Node {
             self.figures.fetched_entries += entries.len() as u64; // usize is at most 64 bits
             self.figures.fetched_bytes += bytes as u64; // as above
         }
+        let detached = self.local.tail.is_none() && self.has_gap();
+        if detached {
+            self.local.tail = Some(first.index);
+        }
         let first = first.index.0;
         let sequence = self.order.appending(last.term, last.index);
         let entries = entries.into_iter().map(|e| e.payload).collect();
@@ -74,7 +86,7 @@ impl Node {
                 first,
                 entries,
                 sequence,
-                detached: false,
+                detached,
             }),
         );
     }
@@ -217,23 +229,50 @@ impl Node {
                 }
             }
             Kind::Genesis | Kind::Administrative => {
+                if header.kind == Kind::Genesis {
+                    self.snapshots.since(&header);
+                }
                 let command = command.expect("kept since it was proposed");
                 self.govern(&header, &command, out);
             }
-            Kind::TermOpened | Kind::Snapshot | Kind::SnapshotDigest => {}
+            Kind::TermOpened => {}
+            Kind::Snapshot => {
+                self.snapshots.point(&header);
+                self.take_snapshot(&header, out);
+            }
+            Kind::SnapshotDigest => {
+                let statement = self.snapshots.proposed.take();
+                self.recorded(statement.expect("proposed with the entry"), out);
+            }
         }
+    }
+
+    /// The ledger records the digest of a snapshot.
+    fn recorded(&mut self, statement: Statement, out: &mut Vec<Output>) {
+        self.snapshots.record(statement);
+        self.compare_snapshot(statement.index, out);
     }
 
     /// An entry of another leader, or of this node as a leader of a former term.
     fn commit_other(&mut self, payload: &Bytes, out: &mut Vec<Output>) -> Result<(), String> {
         let next = self.open_next(payload)?;
-        let Next { opened, command } = self.enter(next);
+        let Next {
+            opened,
+            command,
+            statement,
+        } = self.enter(next);
         let header = opened.header;
         match (header.kind, command) {
             (Kind::Application { protocol, height }, _) => {
                 self.apply_batch(usize::from(protocol), &header, height, opened.private, out);
             }
             (_, Some(command)) => self.govern(&header, &command, out),
+            (Kind::Snapshot, _) => self.take_snapshot(&header, out),
+            (Kind::SnapshotDigest, _) => {
+                if let Some(statement) = statement {
+                    self.compare_snapshot(statement.index, out);
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -258,7 +297,7 @@ impl Node {
             .seals
             .open_entry(entry, &sealer)
             .map_err(|e| e.to_string())?;
-        let mut command = None;
+        let (mut command, mut statement) = (None, None);
         match header.kind {
             Kind::Application { protocol, height } => {
                 let protocol = self
@@ -280,9 +319,17 @@ impl Node {
                 let read = Command::from_parts(&opened.public, &opened.private);
                 command = Some(read.map_err(|e| e.to_string())?);
             }
-            Kind::TermOpened | Kind::Snapshot | Kind::SnapshotDigest => {}
+            Kind::SnapshotDigest => {
+                let read = Statement::from_cbor(&opened.public, header.index);
+                statement = Some(read.map_err(|e| e.to_string())?);
+            }
+            Kind::TermOpened | Kind::Snapshot => {}
         }
-        Ok(Next { opened, command })
+        Ok(Next {
+            opened,
+            command,
+            statement,
+        })
     }
 
     /// Takes an entry into the order: chain, tree, heights. What it says is for the caller to act on.
@@ -293,9 +340,17 @@ impl Node {
             self.order.tree.append(header.index, opened.leaves.iter());
         }
         self.order.advance(header, opened.digest);
-        if let Kind::Application { protocol, .. } = header.kind {
-            let protocol = &mut self.protocols[usize::from(protocol)];
-            protocol.heights.push(header.index);
+        match header.kind {
+            Kind::Application { protocol, .. } => {
+                let protocol = &mut self.protocols[usize::from(protocol)];
+                protocol.heights.push(header.index);
+            }
+            Kind::Snapshot => self.snapshots.point(header),
+            Kind::Genesis => self.snapshots.since(header),
+            _ => {}
+        }
+        if let Some(statement) = next.statement {
+            self.snapshots.record(statement);
         }
         next
     }
@@ -413,7 +468,7 @@ impl Node {
         match fact {
             Fact::Epoch(epoch) => self.order.epoch = *epoch,
             // The past needs no other deeds.
-            _ if matches!(self.phase, Phase::Restoring) => self.greet_workers(out),
+            _ if matches!(self.phase, Phase::Restoring) => {}
             Fact::Created { .. } => {
                 self.ask_certificate(out);
                 self.greet_workers(out);

@@ -637,7 +637,7 @@ impl Node {
             committed: self.order.committed,
             digest: self.order.last_digest(),
             runs: self.order.runs.as_slice().to_vec(),
-            snapshots: Vec::new(),
+            snapshots: self.snapshots.offered(),
         }
     }
 

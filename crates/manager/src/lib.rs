@@ -11,13 +11,17 @@
 //! before a quorum has it on disk.
 
 mod administration;
+mod backfill;
 mod clients;
 mod commits;
+mod fetching;
+mod heights;
 mod joining;
 mod keyring;
 mod membership;
 mod node;
 mod order;
+mod parts;
 mod peers;
 mod polls;
 mod proposals;
@@ -25,7 +29,9 @@ mod protocols;
 mod reading;
 mod receipts;
 mod recovery;
+mod reviving;
 mod sessions;
+mod snapshots;
 #[doc(hidden)] // for the fuzzing harness
 pub mod wire;
 mod workers;

@@ -59,11 +59,9 @@ impl Node {
             self.state
                 .node(*node)
                 .is_some_and(|n| n.status == Status::Retiring)
-                && self
-                    .state
-                    .nodes()
-                    .filter(|n| n.replaces == Some(*node))
-                    .all(|n| joining.contains(&n.id) || present.voters.contains(&n.id))
+                && self.succeeded(*node, &|n| {
+                    joining.contains(&n) || present.voters.contains(&n)
+                })
         };
         let mut voters: BTreeSet<NodeId> = present
             .voters
@@ -83,6 +81,15 @@ impl Node {
         }
         let next = present.change(voters, learners);
         self.propose_configuration(next, out);
+    }
+
+    /// Whether who replaced a node has come. One that was itself replaced before it came never will:
+    /// then its own successor counts.
+    fn succeeded(&self, node: NodeId, has_come: &impl Fn(NodeId) -> bool) -> bool {
+        self.state
+            .nodes()
+            .filter(|n| n.replaces == Some(node))
+            .all(|n| has_come(n.id) || (!n.is_served() && self.succeeded(n.id, has_come)))
     }
 
     /// A node is no longer served: its connections end.

@@ -13,13 +13,17 @@ use governance::{Constitution, NodeTuple};
 use ledger::Sealer;
 use types::{Index, Millis, NetworkId, NodeId};
 
+use crate::backfill::Backfill;
+use crate::fetching::{Fetching, PieceRead};
 use crate::joining::Joining;
 use crate::keyring::Keyring;
 use crate::order::Order;
 use crate::peers::Link;
 use crate::protocols::Protocol;
 use crate::recovery::{Figures, Local, Restoring};
+use crate::reviving::Revivals;
 use crate::sessions::Sessions;
+use crate::snapshots::Snapshots;
 use crate::wire::Known;
 use crate::{Input, Output, Position};
 
@@ -95,6 +99,11 @@ pub enum Reading {
     Load {
         node: NodeId,
     },
+    /// For a node that began from a snapshot.
+    Serve {
+        node: NodeId,
+        first: Index,
+    },
     Receipt {
         job: u64,
     },
@@ -119,6 +128,12 @@ pub struct Node {
     /// What the host's files held at the start.
     pub local: Local,
     pub restoring: Option<Restoring>,
+    pub fetching: Option<Fetching>,
+    pub backfill: Option<Backfill>,
+    pub snapshots: Snapshots,
+    /// Reads of snapshot pieces under way.
+    pub pieces: BTreeMap<u64, PieceRead>,
+    pub revivals: Revivals,
     pub figures: Figures,
     pub sessions: Sessions,
     pub links: BTreeMap<NodeId, Link>,
@@ -162,12 +177,14 @@ impl Node {
             "the platform gave no entropy: start the node through coco-launcher".to_owned()
         })?;
         let mut entropy = Entropy::new(&seed);
-        let setup = Setup::check(start)?;
+        let mut setup = Setup::check(start)?;
         let settings = settings_of(&setup.constitution, &start.protocols)?;
         if start.ledger_last != 0 && setup.create {
-            return Err(
-                "the ledger directory is not empty: a new network starts with an empty one".into(),
-            );
+            // The founder returns as every other node does.
+            setup.create = false;
+            if setup.peers.is_empty() {
+                return Err("the network was founded already, as the ledger directory shows, and the constitution lists no other node to return through. To found another network, start with an empty directory".into());
+            }
         }
         let key = SigningKey::generate(&mut entropy);
         let tuple = NodeTuple {
@@ -194,10 +211,13 @@ impl Node {
             id: NodeId(0),
             joining: None,
             leader_heard: clock,
-            local: Local {
-                last: Index(start.ledger_last),
-            },
+            local: Local::found(start),
             restoring: None,
+            fetching: None,
+            backfill: None,
+            snapshots: Snapshots::found(&start.snapshots),
+            pieces: BTreeMap::new(),
+            revivals: Revivals::new(),
             figures: Figures {
                 began: clock,
                 ..Figures::default()
@@ -292,10 +312,12 @@ impl Node {
                 if let Some((term, index)) = self.order.appended(persisted.sequence) {
                     self.with_engine(|engine, effects| engine.persisted(term, index, effects));
                 }
+                self.backfilled(persisted.sequence, out);
             }
             M::Entries(entries) => self.entries_read(entries, out),
             M::TupleSigned(signed) => self.tuple_signed(signed, out),
-            M::SnapshotStored(_) | M::SnapshotRead(_) => {}
+            M::SnapshotStored(stored) => self.snapshot_stored(&stored, out),
+            M::SnapshotRead(read) => self.snapshot_read(&read, out),
             M::Tick(_) => self.tick(out),
             M::StorageFailed(failed) => self.end(
                 out,
@@ -328,6 +350,9 @@ impl Node {
         self.tell_time(out);
         self.expire_receipts(out);
         self.reconfigure(out);
+        self.propose_snapshots(out);
+        self.fetch_tick(out);
+        self.backfill_tick(out);
         self.close_polls(out);
         self.tire_of_waiting(out);
         if let Phase::Stopping { until } = self.phase
@@ -397,6 +422,8 @@ impl Node {
             self.phase = Phase::Stopping {
                 until: self.now.plus(HAND_OVER_MS),
             };
+            // Consensus takes nothing more from here.
+            self.follow_workers(out);
         } else {
             self.end(out, EXIT_STOPPED, "stopped as asked");
         }
@@ -446,6 +473,10 @@ impl Node {
                 .named()
                 .map(|(name, value)| gauge(name.into(), value)),
         );
+        gauges.extend([
+            gauge("snapshot".into(), self.snapshots.newest().0),
+            gauge("snapshot_differences".into(), self.snapshots.differences),
+        ]);
         send_host(
             out,
             manager_to_host::Message::Status(boundary::Status {
@@ -497,10 +528,19 @@ impl Setup {
                     .into(),
             );
         }
+        let network = if start.network.is_empty() {
+            constitution.network_id()
+        } else {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(&start.network, &mut bytes).map_err(|_| {
+                "the network in the configuration is no identity: 64 hexadecimal digits".to_owned()
+            })?;
+            NetworkId(bytes)
+        };
         Ok(Self {
             owner: start.owner.clone(),
             address: start.address.clone(),
-            network: constitution.network_id(),
+            network,
             peers: peers_of(start, &constitution),
             constitution,
             create: start.create,

@@ -7,6 +7,8 @@ use consensus::Runs;
 use ledger::{Frontier, Header, Kind, Sealer, Tree};
 use types::{Digest, Epoch, Index, Millis, NodeId, Term};
 
+use crate::parts::ManagerPart;
+
 /// Entries whose leaves stay in memory behind the last signature, so that their receipts need no
 /// reading: a few seconds of full load.
 const LEAVES_KEPT_ENTRIES: u64 = 4096;
@@ -30,8 +32,9 @@ pub struct Order {
     pub tree: Tree,
     pub sealer: Sealer,
     pub leading: Option<Leading>,
-    /// Appends that the host has not confirmed: sequence, and the last entry of each.
-    appends: VecDeque<(u64, Term, Index)>,
+    /// Appends that the host has not confirmed: sequence, and the last entry of each that consensus
+    /// waits for.
+    appends: VecDeque<(u64, Option<(Term, Index)>)>,
     sequence: u64,
 }
 
@@ -118,18 +121,34 @@ impl Order {
     /// The host is asked to store entries up to this one. Gives the append's sequence number.
     pub fn appending(&mut self, term: Term, last: Index) -> u64 {
         self.sequence += 1;
-        self.appends.push_back((self.sequence, term, last));
+        self.appends.push_back((self.sequence, Some((term, last))));
         self.sequence
+    }
+
+    /// The host is asked to store old entries, of which consensus hears nothing.
+    pub fn appending_old(&mut self) -> u64 {
+        self.sequence += 1;
+        self.appends.push_back((self.sequence, None));
+        self.sequence
+    }
+
+    /// The order goes on from a snapshot.
+    pub fn begin_at(&mut self, part: &ManagerPart, runs: Runs) {
+        self.committed = part.index;
+        self.digests = [part.digest].into();
+        self.runs = runs;
+        self.time = part.time;
+        self.epoch = part.epoch;
+        self.restarts = part.restarts;
+        self.tree = Tree::new(part.frontier.clone());
     }
 
     /// The host confirmed appends up to `sequence`: the last entry that is on disk by it.
     pub fn appended(&mut self, sequence: u64) -> Option<(Term, Index)> {
         let mut last = None;
         while self.appends.front().is_some_and(|(s, ..)| *s <= sequence) {
-            last = self
-                .appends
-                .pop_front()
-                .map(|(_, term, index)| (term, index));
+            let (_, of_consensus) = self.appends.pop_front().expect("looked at above");
+            last = of_consensus.or(last);
         }
         last
     }

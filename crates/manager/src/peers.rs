@@ -238,6 +238,18 @@ impl Node {
             PeerMessage::UnitsRefused { protocol, refused } => {
                 self.units_refused(protocol, refused, out)
             }
+            PeerMessage::SnapshotAsk { index, sequence } => {
+                self.serve_snapshot(from, index, sequence, out)
+            }
+            PeerMessage::SnapshotPiece {
+                index,
+                sequence,
+                last,
+                data,
+            } => self.piece_came(from, (index, sequence), last, &data, out),
+            PeerMessage::SnapshotAbsent { index } => self.piece_absent(from, index, out),
+            PeerMessage::EntriesAsk { first, last } => self.serve_entries(from, first, last, out),
+            PeerMessage::Entries { first, entries } => self.entries_came(first, entries, out),
             PeerMessage::Poll { poll, message } => self.poll_arrived(from, poll, &message, out),
             PeerMessage::PollRefused {
                 digest,

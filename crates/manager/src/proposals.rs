@@ -3,6 +3,7 @@
 use boundary::{Propose, manager_to_worker};
 use consensus::{Configuration, Engine, LogEntry, Role};
 use governance::{AdmitNode, Command};
+use ledger::snapshot::Statement;
 use ledger::{Content, Kind};
 use types::limits::BATCH_UNITS_MAX;
 use types::{Digest, Height, Index, Millis, NodeId, Term};
@@ -269,6 +270,25 @@ impl Node {
         if let Some(leading) = &mut self.order.leading {
             leading.signature = signature;
             leading.unsigned = false;
+        }
+    }
+
+    /// The point of the next snapshot.
+    pub fn propose_point(&mut self, out: &mut Vec<Output>) {
+        let content = Content::default();
+        self.append(Kind::Snapshot, self.clock, content, None, None, out);
+    }
+
+    /// The digest of this leader's own snapshot.
+    pub fn propose_digest(&mut self, statement: Statement, out: &mut Vec<Output>) {
+        let body = statement.to_cbor();
+        let content = Content {
+            public: &[&body],
+            ..Content::default()
+        };
+        let proposed = self.append(Kind::SnapshotDigest, self.clock, content, None, None, out);
+        if proposed.is_some() {
+            self.snapshots.proposed = Some(statement);
         }
     }
 

@@ -7,6 +7,8 @@ use boundary::{Inject, Message};
 use bytes::Bytes;
 use types::{Height, Index, Millis, Term};
 
+use crate::heights::Heights;
+
 /// A worker that dies this often within [`RESTART_WINDOW_MS`] is not started again.
 pub const RESTARTS_MAX: u32 = 5;
 pub const RESTART_WINDOW_MS: u64 = 60_000;
@@ -24,8 +26,7 @@ pub struct Protocol {
     pub name: String,
     /// Genesis and rules; their digest is in the constitution.
     pub settings: Bytes,
-    /// Index of the ledger entry of each committed batch; height 1 first.
-    pub heights: Vec<Index>,
+    pub heights: Heights,
     pub worker: Worker,
     /// Proposals of this leader that are not committed yet, oldest first.
     pub in_flight: VecDeque<Flying>,
@@ -73,7 +74,7 @@ impl Protocol {
             place,
             name,
             settings,
-            heights: Vec::new(),
+            heights: Heights::default(),
             worker: Worker::Absent { at: Millis::ZERO },
             in_flight: VecDeque::new(),
             leading: None,
@@ -85,7 +86,7 @@ impl Protocol {
 
     /// Height of the last committed batch.
     pub fn committed(&self) -> Height {
-        Height(self.heights.len() as u64) // usize is at most 64 bits
+        self.heights.last()
     }
 
     /// Height that the next proposal must have.
@@ -97,13 +98,17 @@ impl Protocol {
 
     /// Where in the ledger a committed batch stands.
     pub fn index_of(&self, height: Height) -> Option<Index> {
-        let place = usize::try_from(height.0.checked_sub(1)?).ok()?;
-        self.heights.get(place).copied()
+        self.heights.index_of(height)
     }
 
     /// Height of the state after the entry `index`.
     pub fn height_at(&self, index: Index) -> Height {
-        Height(self.heights.partition_point(|at| *at <= index) as u64) // usize is at most 64 bits
+        self.heights.at(index)
+    }
+
+    /// Whether a worker cannot be fed from the first batch on.
+    pub fn has_gap(&self) -> bool {
+        self.heights.has_gap()
     }
 
     /// The worker's process, if there is one.
@@ -153,18 +158,6 @@ impl Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn heights_and_indices_name_each_other() {
-        let mut protocol = Protocol::new(0, "kv".into(), Bytes::new());
-        protocol.heights = vec![Index(3), Index(7), Index(8)];
-        assert_eq!(protocol.committed(), Height(3));
-        assert_eq!(protocol.index_of(Height(2)), Some(Index(7)));
-        assert_eq!(protocol.index_of(Height(0)), None);
-        assert_eq!(protocol.index_of(Height(4)), None);
-        let at = |index| protocol.height_at(Index(index)).0;
-        assert_eq!([at(2), at(3), at(6), at(7), at(9)], [0, 1, 1, 2, 3]);
-    }
 
     #[test]
     fn a_worker_that_keeps_dying_is_given_up() {

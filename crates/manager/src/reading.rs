@@ -60,7 +60,7 @@ impl Node {
             );
         }
         let mut entries: Vec<Read> = Vec::with_capacity(read.entries.len());
-        for (index, bytes) in (read.first..).map(Index).zip(read.entries) {
+        for (index, bytes) in (read.first..u64::MAX).map(Index).zip(read.entries) {
             match self.check_read(index, &bytes) {
                 Ok(opened) => entries.push(Read { bytes, opened }),
                 Err(reason) => {
@@ -87,6 +87,7 @@ impl Node {
                     .collect();
                 self.receipt_read(job, &entries, out);
             }
+            Reading::Serve { node, first } => self.entries_served(node, first, entries, out),
             Reading::Load { node } => {
                 let entries = entries
                     .into_iter()
@@ -103,7 +104,11 @@ impl Node {
         }
     }
 
-    fn check_read(&self, index: Index, bytes: &Bytes) -> Result<Opened, String> {
+    /// The entry that the host or another node gave for `index`, if it is the committed one.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check_read(&self, index: Index, bytes: &Bytes) -> Result<Opened, String> {
         let entry = inspect(bytes).map_err(|e| e.to_string())?;
         if entry.header.index != index {
             return Err(format!("by its header it is entry {}", entry.header.index));

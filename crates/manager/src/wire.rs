@@ -38,6 +38,21 @@ pub enum PeerMessage {
         status: u16,
         reason: String,
     },
+    /// Give me this piece of the snapshot at `index`.
+    SnapshotAsk { index: Index, sequence: u64 },
+    /// The piece, in the clear: every node seals its own file.
+    SnapshotPiece {
+        index: Index,
+        sequence: u64,
+        last: bool,
+        data: Bytes,
+    },
+    /// There is no such snapshot here.
+    SnapshotAbsent { index: Index },
+    /// Give me committed entries from `first` on, to `last` at most.
+    EntriesAsk { first: Index, last: Index },
+    /// Committed entries, sealed as they are.
+    Entries { first: Index, entries: Vec<Bytes> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -104,9 +119,9 @@ pub struct Standing {
     /// The terms of the committed entries, as `consensus::Runs` has them.
     #[n(2)]
     pub runs: Vec<(Index, Term)>,
-    /// The newest snapshots, ascending, each with the digest that the ledger records of it.
+    /// The newest snapshots, ascending, each with the epoch of its key and the digest that the ledger records.
     #[n(3)]
-    pub snapshots: Vec<(Index, Digest)>,
+    pub snapshots: Vec<(Index, Epoch, Digest)>,
 }
 
 /// A session key on its way over the attested channel. Its `Debug` shows only the epoch.
@@ -171,6 +186,30 @@ impl PeerMessage {
             Self::Consensus(bytes) => raw(out, 7, None, bytes),
             Self::Units { protocol, inject } => raw(out, 8, Some(*protocol), inject),
             Self::UnitsRefused { protocol, refused } => raw(out, 9, Some(*protocol), refused),
+            Self::SnapshotAsk { index, sequence } => put(out, 10, (index, sequence)),
+            Self::SnapshotPiece {
+                index,
+                sequence,
+                last,
+                data,
+            } => {
+                out.push(11);
+                out.put_u64(index.0);
+                out.put_u64(*sequence);
+                out.put_u8(u8::from(*last));
+                out.extend_from_slice(data);
+            }
+            Self::SnapshotAbsent { index } => put(out, 12, index),
+            Self::EntriesAsk { first, last } => put(out, 13, (first, last)),
+            Self::Entries { first, entries } => {
+                out.push(14);
+                out.put_u64(first.0);
+                for entry in entries {
+                    let length = u32::try_from(entry.len()).expect("below the limit of an entry");
+                    out.put_u32(length);
+                    out.extend_from_slice(entry);
+                }
+            }
             Self::Poll { poll, message } => {
                 out.extend_from_slice(&[20, *poll]);
                 out.extend_from_slice(message);
@@ -251,6 +290,52 @@ impl PeerMessage {
                     reason,
                 }
             }
+            10 => {
+                let (index, sequence) = get(&frame)?;
+                Self::SnapshotAsk { index, sequence }
+            }
+            11 => {
+                if frame.len() < 17 {
+                    return Err(Broken::Shape);
+                }
+                let (index, sequence) = (Index(frame.get_u64()), frame.get_u64());
+                let last = match frame.get_u8() {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Broken::Shape),
+                };
+                Self::SnapshotPiece {
+                    index,
+                    sequence,
+                    last,
+                    data: frame,
+                }
+            }
+            12 => Self::SnapshotAbsent {
+                index: get(&frame)?,
+            },
+            13 => {
+                let (first, last) = get(&frame)?;
+                Self::EntriesAsk { first, last }
+            }
+            14 => {
+                if frame.len() < 8 {
+                    return Err(Broken::Shape);
+                }
+                let first = Index(frame.get_u64());
+                let mut entries = Vec::new();
+                while !frame.is_empty() {
+                    if frame.len() < 4 {
+                        return Err(Broken::Shape);
+                    }
+                    let length = frame.get_u32() as usize; // u32 always fits usize here
+                    if length == 0 || length > frame.len() {
+                        return Err(Broken::Shape);
+                    }
+                    entries.push(frame.split_to(length));
+                }
+                Self::Entries { first, entries }
+            }
             _ => return Err(Broken::Shape),
         }))
     }
@@ -302,6 +387,25 @@ mod tests {
                 protocol: 3,
                 inject: Bytes::from_static(b"units"),
             },
+            PeerMessage::SnapshotAsk {
+                index: Index(7),
+                sequence: 1,
+            },
+            PeerMessage::SnapshotPiece {
+                index: Index(7),
+                sequence: 1,
+                last: true,
+                data: Bytes::from_static(b"state"),
+            },
+            PeerMessage::SnapshotAbsent { index: Index(7) },
+            PeerMessage::EntriesAsk {
+                first: Index(1),
+                last: Index(9),
+            },
+            PeerMessage::Entries {
+                first: Index(1),
+                entries: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+            },
             PeerMessage::Poll {
                 poll: 2,
                 message: Bytes::from_static(b"ballot"),
@@ -341,6 +445,9 @@ mod tests {
             &[0, 0, 0, 1, 99],
             &[0, 0, 0, 2, 8, 0],
             &[0, 0, 0, 2, 1, 0x80],
+            &[0, 0, 0, 3, 11, 0, 0],
+            &[0, 0, 0, 3, 14, 0, 0],
+            &[0, 0, 0, 13, 14, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9],
         ] {
             assert_eq!(
                 PeerMessage::cut(&mut BytesMut::from(frame), 100),

@@ -12,7 +12,7 @@ use ledger::Kind;
 use types::{Height, Index, Millis, NodeId};
 
 use crate::Output;
-use crate::node::{Node, Reading, log};
+use crate::node::{Node, Phase, Reading, log};
 use crate::protocols::Worker;
 use crate::reading::{READ_BYTES_MAX, Read};
 use crate::sessions::Who;
@@ -108,6 +108,8 @@ impl Node {
                 &format!("a worker could not be started: {}", ended.reason),
             );
         };
+        self.revivals.remove(&place);
+        self.drop_taking("a worker died", out);
         let now = self.now;
         let protocol = &mut self.protocols[place];
         protocol.ended(now);
@@ -133,26 +135,36 @@ impl Node {
         }
     }
 
-    /// Greets workers that wait for the network's secrets, if those are known.
+    /// Greets workers that wait for the network's secrets, if those are known. A worker makes its genesis,
+    /// or begins from a snapshot.
     pub fn greet_workers(&mut self, out: &mut Vec<Output>) {
-        let settings = &self.setup.constitution.settings;
-        for protocol in &mut self.protocols {
+        if self.restoring.is_some() {
+            return;
+        }
+        for place in 0..self.protocols.len() {
+            let protocol = &self.protocols[place];
             let Worker::ExpectGenesis { worker } = protocol.worker else {
                 continue;
             };
             let Some(key) = self.keyring.worker_key(&protocol.name) else {
                 return;
             };
+            let restore = self.revivable(place).is_some();
+            if !restore && protocol.has_gap() {
+                // The older entries come; until then there is nothing to begin from.
+                continue;
+            }
+            let constitution = &self.setup.constitution;
             let hello = boundary::Hello {
                 network: Bytes::copy_from_slice(&self.setup.network.0),
                 protocol: protocol.name.clone(),
                 settings: protocol.settings.clone(),
                 worker_key: Bytes::copy_from_slice(&*key),
-                batch_units_max: u64::from(settings.batch_units_max),
-                batch_bytes_max: u64::from(settings.batch_bytes_max),
-                genesis_time: self.setup.constitution.genesis_time_ms.0,
-                restore: false,
-                verify_forwarded: self.setup.constitution.leader_verifies_signatures(),
+                batch_units_max: u64::from(constitution.settings.batch_units_max),
+                batch_bytes_max: u64::from(constitution.settings.batch_bytes_max),
+                genesis_time: constitution.genesis_time_ms.0,
+                restore,
+                verify_forwarded: constitution.leader_verifies_signatures(),
             };
             send_worker(
                 out,
@@ -160,7 +172,10 @@ impl Node {
                 worker,
                 manager_to_worker::Message::Hello(hello),
             );
-            protocol.worker = Worker::ExpectReady { worker };
+            self.protocols[place].worker = Worker::ExpectReady { worker };
+            if restore {
+                self.begin_reviving(place, worker, out);
+            }
         }
     }
 
@@ -175,7 +190,8 @@ impl Node {
         match message {
             M::Ready(ready) => self.worker_ready(worker, place, &ready, out),
             M::Propose(propose) => self.propose(worker, &propose, out),
-            M::Applied(_) | M::Metrics(_) | M::SnapshotChunk(_) => {}
+            M::Applied(_) | M::Metrics(_) => {}
+            M::SnapshotChunk(chunk) => self.snapshot_chunk(place, &chunk, out),
             M::Receipt(asked) => self.receipt(worker, place, &asked, out),
             M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
             M::Close(close) => self.stream_ended(place, &close, out),
@@ -209,6 +225,11 @@ impl Node {
         if protocol.worker != (Worker::ExpectReady { worker }) {
             return;
         }
+        if !ready.failure.is_empty() && self.revivals.contains_key(&place) {
+            return self.cannot_revive(place, &ready.failure, out);
+        }
+        self.revivals.remove(&place);
+        let protocol = &mut self.protocols[place];
         if !ready.failure.is_empty() || ready.protocol != protocol.name {
             log(
                 out,
@@ -371,7 +392,9 @@ impl Node {
 
     /// Tells live workers to lead, once everything before this term is committed.
     pub fn lead_workers(&mut self, out: &mut Vec<Output>) {
-        let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
+        let stopping = matches!(self.phase, Phase::Stopping { .. });
+        let leading = self.order.leading.as_ref();
+        let Some(leading) = leading.filter(|l| l.opened && !stopping) else {
             return self.follow_workers(out);
         };
         let term = leading.term;
