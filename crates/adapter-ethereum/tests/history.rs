@@ -70,7 +70,7 @@ fn raw(from: usize, nonce: u64, to: Address) -> String {
 /// One block with one transaction: every tenth calls the counter. Gives its hash.
 fn block(solo: &mut Solo, n: u64) -> Value {
     solo.advance(1_000);
-    let to = if n % 10 == 0 {
+    let to = if n.is_multiple_of(10) {
         COUNTER
     } else {
         dev::ACCOUNTS[1].address

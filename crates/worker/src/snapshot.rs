@@ -25,9 +25,9 @@ use crate::core::send;
 
 pub(crate) const VERSION: u8 = 1;
 
-/// Keys that one flush looks at. At less than half a microsecond each a client waits two milliseconds
-/// longer at most, a fraction of what a commit takes.
-const KEYS_PER_FLUSH: usize = 4096;
+/// Keys that one flush looks at. At a little less than a microsecond each a client waits two milliseconds
+/// longer, a fraction of what a commit takes.
+const KEYS_PER_FLUSH: usize = 2048;
 
 /// What stands in front of the keys.
 #[derive(Debug, Clone, Copy)]

@@ -43,18 +43,13 @@ fn the_bytes_are_as_documented() {
     solo.http("POST", "/", "a put k v");
     let snapshot = solo.snapshot();
     assert_eq!(snapshot.len(), 1);
-    expect![[r#"
-        0100056e6f746573000000010000000000000001
-        0000018bcfe56800000200010000000000000002
-        00070000000067656e657369730001000000016b
-        7600020000000000000000000000000000000100
-        020000000000000000000000000000000c2000"#]]
-    .assert_eq(&lines(&snapshot[0]));
-}
-
-fn lines(bytes: &[u8]) -> String {
-    let lines: Vec<String> = bytes.chunks(20).map(hex::encode).collect();
-    lines.join("\n")
+    // docs/formats.md, "Worker part of a snapshot".
+    let document = include_str!("../../../../docs/formats.md");
+    let vector = document
+        .split_once("```hex worker-snapshot\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .map(|(vector, _)| vector.split_whitespace().collect::<String>());
+    assert_eq!(Some(hex::encode(&snapshot[0])), vector);
 }
 
 #[test]
