@@ -288,13 +288,6 @@ enum Step {
         id: WriteId,
         commands: Vec<Command>,
     },
-    /// Done before; the batch that did it is being fetched.
-    Before {
-        height: Height,
-        receipt: Bytes,
-        unit: UnitId,
-        commands: Vec<Command>,
-    },
     ExpectFate {
         unit: UnitId,
         raw: Bytes,
@@ -322,28 +315,6 @@ impl Exchange for Write {
                         Err(reject) => return Progress::Ready(error(status(reject.kind), &reject)),
                     }
                 }
-                Step::Before {
-                    height,
-                    receipt,
-                    unit,
-                    commands,
-                } => {
-                    // Where the ledger has it is a courtesy; the answer is in the state.
-                    let batch = match context.batch(*height) {
-                        Ok(batch) => batch,
-                        Err(Missing::NotYet) => return Progress::Pending,
-                        Err(Missing::Elsewhere) => None,
-                    };
-                    let position = batch.as_deref().and_then(|batch| position_of(batch, *unit));
-                    return Progress::Ready(written(
-                        *height,
-                        position,
-                        batch.as_deref(),
-                        *unit,
-                        commands,
-                        receipt,
-                    ));
-                }
                 Step::ExpectFate {
                     unit,
                     raw,
@@ -363,7 +334,7 @@ impl Exchange for Write {
                         let at = batch
                             .as_ref()
                             .and_then(|batch| batch.units.get(position as usize)); // widening
-                        // Its name was used before, and the state has forgotten for what.
+                        // Its name was used before.
                         if at.is_some_and(|(unit, _)| unit.raw != *raw) {
                             let reject = another_request();
                             return Progress::Ready(error(status(reject.kind), &reject));
@@ -414,19 +385,6 @@ fn submit(
     // Sent before, and still waiting: it has to be the same.
     if context.pending(&unit).is_some_and(|pending| pending != raw) {
         return Err(another_request());
-    }
-    if origin == IdOrigin::Client {
-        let lost = |Lost| Reject::new(Kind::Fault, "this node is being stopped: use another");
-        if let Some(done) =
-            state::done(context.view(), caller.actor, &submission.request_id).map_err(lost)?
-        {
-            return Ok(Step::Before {
-                height: done.height,
-                receipt: done.receipt,
-                unit,
-                commands,
-            });
-        }
     }
     Ok(Step::ExpectFate {
         unit,
@@ -499,14 +457,13 @@ impl Proof {
         let none = |message: &str| Ok(Some(error(404, &Reject::new(Kind::Invalid, message))));
         let (height, named) = match &self.which {
             Which::At { height, .. } => (*height, None),
-            Which::Request(id) => match state::done(context.view(), self.caller.actor, id)? {
-                Some(done) => (done.height, Some(unit_id(self.caller.actor, id))),
-                None => {
-                    return none(
-                        "no request of yours with this id is remembered: ask by height and position",
-                    );
+            Which::Request(id) => {
+                let unit = unit_id(self.caller.actor, id);
+                match context.fate(&unit) {
+                    Fate::Committed { height, .. } => (height, Some(unit)),
+                    _ => return none("no request of yours with this id is committed here"),
                 }
-            },
+            }
         };
         let batch = match context.batch(height) {
             Ok(batch) => batch,

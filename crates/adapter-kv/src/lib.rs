@@ -4,7 +4,7 @@
 //!
 //! 1. `command` — the protocol's own unit: what a client can ask for, as bytes. A unit is atomic: all of
 //!    its commands are applied, or none is.
-//! 2. `state` — how keys and remembered requests are laid out in the replicated maps.
+//! 2. `state` — how keys are laid out in the replicated maps.
 //! 3. `machine` — the rules: `admit` checks what can be checked without executing and gives the unit its
 //!    identity, `execute` reads and writes the maps. It runs on the leader; everybody else applies what
 //!    it wrote.
@@ -26,10 +26,10 @@
 //! ```
 //! Keys are text of up to 1 KiB, percent-encoded in the path; values are any bytes up to 64 KiB. A write
 //! with the header `Coco-Request-Id` (up to 64 visible characters, chosen by the client) is done once
-//! however often it is sent. Old versions are read from the ledger; a node that joined by a snapshot and
+//! however often it is sent, for ever: the worker knows the id of every committed unit. Old versions are read from the ledger; a node that joined by a snapshot and
 //! has not fetched the rest of the ledger yet says so, with status 503. Errors are JSON: `{"error":{"kind":"...","message":"..."}}`.
 //!
-//! Settings (JSON, may be empty): `{"participants_may_write":true,"request_ids_kept_ms":86400000}`.
+//! Settings (JSON, may be empty): `{"participants_may_write":true}`.
 
 mod command;
 mod state;

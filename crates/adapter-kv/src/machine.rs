@@ -7,17 +7,12 @@ use adapter::{
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use types::{ActorId, Digest, Height, Millis, UnitId};
+use types::{ActorId, Digest, Height, UnitId};
 
-use crate::command::{Condition, IdOrigin, Op, Submission, Version};
-use crate::state::{self, Change, DELETED, Done, REQUEST_AGES, REQUESTS, Record, SETTINGS, VALUES};
-
-/// Remembered requests that one batch may forget, so that no batch is slow for it.
-const FORGOTTEN_MAX: usize = 1024;
+use crate::command::{Condition, Op, Submission, Version};
+use crate::state::{self, Change, DELETED, Record, SETTINGS, VALUES};
 
 const PARTICIPANTS_MAY_WRITE: &[u8] = b"participants_may_write";
-const REQUEST_IDS_KEPT_MS: &[u8] = b"request_ids_kept_ms";
-
 /// The rules of the protocol.
 pub(crate) struct KeyValue;
 
@@ -25,14 +20,12 @@ pub(crate) struct KeyValue;
 #[serde(deny_unknown_fields, default)]
 struct GenesisSettings {
     participants_may_write: bool,
-    request_ids_kept_ms: u64,
 }
 
 impl Default for GenesisSettings {
     fn default() -> Self {
         Self {
             participants_may_write: true,
-            request_ids_kept_ms: 24 * 60 * 60 * 1000,
         }
     }
 }
@@ -59,8 +52,6 @@ impl Machine for KeyValue {
             Bytes::from_static(PARTICIPANTS_MAY_WRITE),
             may_write,
         );
-        let kept = Bytes::copy_from_slice(&settings.request_ids_kept_ms.to_be_bytes());
-        exec.put(SETTINGS, Bytes::from_static(REQUEST_IDS_KEPT_MS), kept);
         Ok(())
     }
 
@@ -71,14 +62,9 @@ impl Machine for KeyValue {
         ))
     }
 
-    fn admit(&self, view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
+    fn admit(&self, _view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
         let submission = Submission::decode(raw)
             .map_err(|malformed| Reject::new(Kind::Malformed, malformed.0))?;
-        let lost = |Lost| Reject::new(Kind::Fault, "the state is gone: try again");
-        let done = state::done(view, caller.actor, &submission.request_id).map_err(lost)?;
-        if done.is_some_and(|done| done.commands != digest(raw)) {
-            return Err(another_request());
-        }
         // The identity of a unit is its client's name for it, so whatever is sent under that name
         // again is the same unit.
         Ok(Ticket {
@@ -97,14 +83,6 @@ impl Machine for KeyValue {
             Ok(submission) => submission,
             Err(malformed) => return Ok(rejected(Kind::Malformed, malformed.0)),
         };
-        if let Some(done) = state::done(exec.view(), unit.caller, &submission.request_id)? {
-            let reject = if done.commands == digest(&unit.raw) {
-                Reject::new(Kind::Duplicate, "this request was done before")
-            } else {
-                another_request()
-            };
-            return Ok(Outcome::Rejected(reject));
-        }
         let version = Version::from(unit.id);
         let height = exec.env().height;
         let mut receipt = Vec::with_capacity(submission.commands.len());
@@ -141,22 +119,6 @@ impl Machine for KeyValue {
             });
         }
         let receipt = Bytes::from(receipt);
-        if submission.origin == IdOrigin::Client {
-            let time = exec.env().time;
-            let key = state::request_key(unit.caller, &submission.request_id);
-            let done = Done {
-                time,
-                commands: digest(&unit.raw),
-                height,
-                receipt: receipt.clone(),
-            };
-            exec.put(
-                REQUEST_AGES,
-                state::request_age_key(time, &key),
-                Bytes::new(),
-            );
-            exec.put(REQUESTS, key, done.encode());
-        }
         Ok(Outcome::Applied { receipt })
     }
 
@@ -164,27 +126,8 @@ impl Machine for KeyValue {
         &self,
         _units: &[Unit],
         _outcomes: &[Outcome],
-        exec: &mut dyn Exec,
+        _exec: &mut dyn Exec,
     ) -> Result<Claim, Lost> {
-        let kept = exec.get(SETTINGS, REQUEST_IDS_KEPT_MS)?;
-        let kept = kept
-            .and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)))
-            .unwrap_or(u64::MAX);
-        let oldest = Millis(exec.env().time.0.saturating_sub(kept))
-            .0
-            .to_be_bytes();
-        let mut old = Vec::new();
-        exec.scan(REQUEST_AGES, b"", &mut |age_key, _| {
-            let forget = age_key[..8] < oldest[..] && old.len() < FORGOTTEN_MAX;
-            if forget {
-                old.push(Bytes::copy_from_slice(age_key));
-            }
-            forget
-        })?;
-        for age_key in old {
-            exec.delete(REQUESTS, age_key.slice(8..));
-            exec.delete(REQUEST_AGES, age_key);
-        }
         // A block header would go here; this protocol has none.
         Ok(Claim::default())
     }

@@ -157,16 +157,15 @@ fn a_node_that_lacks_a_part_of_the_ledger_says_so_and_never_answers_wrongly() {
 
 #[test]
 fn a_named_request_is_done_once_on_either_side_of_a_snapshot() {
-    let settings = r#"{"request_ids_kept_ms":1000}"#;
-    let mut solo = Solo::new(adapter_kv::machine(), adapter_kv::front(), settings);
+    let mut solo = solo();
     let id = [("coco-request-id", "order-17")];
     let first = solo.http_with("PUT", "/kv/a", &id, "1");
     let mut other = restored(&mut solo);
     other.lead();
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "1"), first);
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "2").status, 409);
-    // Its name is not free either when the state has forgotten it.
-    other.advance(5_000);
+    // Its name is not free a week later, either.
+    other.advance(7 * 24 * 60 * 60 * 1000);
     assert_eq!(other.http("PUT", "/kv/b", "x").status, 200);
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "1"), first);
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "2").status, 409);
