@@ -5,13 +5,22 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use channel::{Channel, Connector, Identity, Trust};
+use crypto::Certificate;
 use http1::{ClientResponse, Options};
 use types::Millis;
 
 use crate::network::Organisation;
+use crate::proof::Written;
 
 /// A client gives a node this long before it turns to another.
 const PATIENCE_MS: u64 = 1_500;
+
+/// What is read back at the end.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    Value { key: String, value: String },
+    Receipt { written: Written, value: String },
+}
 
 pub struct Client {
     pub id: u64,
@@ -26,14 +35,16 @@ pub struct Client {
     sent: bool,
     until: Millis,
     next: u64,
-    /// Key → value of every write that was answered with success.
-    pub acknowledged: BTreeMap<String, String>,
+    /// Key → value of every write that was answered with success, and where it went.
+    pub acknowledged: BTreeMap<String, (String, Option<Written>)>,
     pub attempts: u64,
     pub refused: Vec<String>,
     /// Writes that are still to be sent, however calm the world is.
     owed: u64,
     /// What is left to read back at the end of a run, and what was not as acknowledged.
-    to_read: Vec<(String, String)>,
+    to_read: Vec<Wanted>,
+    network: Option<Certificate>,
+    pub receipts_verified: u64,
     pub wrong: Vec<String>,
 }
 
@@ -56,14 +67,17 @@ impl Client {
             refused: Vec::new(),
             owed: 0,
             to_read: Vec::new(),
+            network: None,
+            receipts_verified: 0,
             wrong: Vec::new(),
         }
     }
 
-    /// A client that reads back what others wrote.
-    pub fn reader(id: u64, user: &Organisation, expected: Vec<(String, String)>) -> Self {
+    /// A client that reads back what others wrote, and has it proven.
+    pub fn reader(id: u64, user: &Organisation, wanted: Vec<Wanted>, network: Certificate) -> Self {
         Self {
-            to_read: expected,
+            to_read: wanted,
+            network: Some(network),
             ..Self::new(id, user)
         }
     }
@@ -131,16 +145,16 @@ impl Client {
     }
 
     fn answer(&mut self, now: Millis, response: &ClientResponse) -> Result<(), ()> {
-        if let Some((key, expected)) = self.to_read.last() {
+        if let Some(wanted) = self.to_read.last() {
             if response.status == 503 {
                 return Err(());
             }
-            if response.status != 200 || response.body != expected.as_bytes() {
-                self.wrong.push(format!(
-                    "{key}: {} {}",
-                    response.status,
-                    String::from_utf8_lossy(&response.body)
-                ));
+            match self.is_right(wanted, response) {
+                Ok(()) => {
+                    let proven = matches!(wanted, Wanted::Receipt { .. });
+                    self.receipts_verified += u64::from(proven);
+                }
+                Err(wrong) => self.wrong.push(wrong),
             }
             self.to_read.pop();
             self.sent = false;
@@ -152,8 +166,9 @@ impl Client {
         };
         match response.status {
             200 | 201 | 204 => {
+                let written = Written::of(&response.body);
                 self.acknowledged
-                    .insert(key(self.id, number), value(number));
+                    .insert(key(self.id, number), (value(number), written));
                 self.pending = None;
                 self.sent = false;
                 self.until = now.plus(PATIENCE_MS);
@@ -171,17 +186,47 @@ impl Client {
         }
     }
 
+    fn is_right(&self, wanted: &Wanted, response: &ClientResponse) -> Result<(), String> {
+        let said = || {
+            let text = String::from_utf8_lossy(&response.body);
+            format!("{} {text}", response.status)
+        };
+        match wanted {
+            Wanted::Value { value, .. }
+                if response.status == 200 && response.body == value.as_bytes() =>
+            {
+                Ok(())
+            }
+            Wanted::Value { key, .. } => Err(format!("{key}: {}", said())),
+            Wanted::Receipt { written, value } => {
+                let network = self.network.as_ref().expect("of every reader");
+                if response.status != 200 {
+                    return Err(format!("receipt of {written:?}: {}", said()));
+                }
+                written
+                    .is_proven_by(&response.body, value, network)
+                    .map_err(|wrong| format!("receipt of {written:?}: {wrong}"))
+            }
+        }
+    }
+
     /// Sends the next write, or again the one whose outcome is not known.
     pub fn proceed(&mut self, now: Millis, more: bool) -> Result<Bytes, ()> {
         let Some((channel, http)) = &mut self.session else {
             return Ok(Bytes::new());
         };
         if channel.ready().is_some() && !self.sent {
-            if let Some((key, _)) = self.to_read.last() {
+            if let Some(wanted) = self.to_read.last() {
+                let path = match wanted {
+                    Wanted::Value { key, .. } => format!("/kv/{key}"),
+                    Wanted::Receipt { written, .. } => {
+                        format!("/receipt/{}/{}", written.height, written.position)
+                    }
+                };
                 let mut request = BytesMut::new();
                 http1::encode_request(
                     "GET",
-                    &format!("/kv/{key}"),
+                    &path,
                     "node",
                     &[("accept", "*/*")],
                     b"",

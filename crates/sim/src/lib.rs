@@ -16,6 +16,8 @@ mod world;
 mod check;
 
 mod client;
+mod proof;
+
 mod disk;
 mod network;
 mod node;

@@ -64,7 +64,11 @@ impl Consortium {
             network: "sim".into(),
             genesis_time_ms: START,
             visibility: Visibility::Public,
-            settings: Settings::default(),
+            settings: Settings {
+                // Several snapshots in a run.
+                snapshot_entries: 15,
+                ..Settings::default()
+            },
             voting: Voting::default(),
             standing: Standing::default(),
             policies: Default::default(),

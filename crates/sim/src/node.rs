@@ -60,8 +60,8 @@ pub struct Node {
     pub storage_failed: bool,
     /// The next entry that is read is altered on the way.
     pub spoil_read: bool,
-    /// An altered entry was given to the manager, which must not believe it.
-    pub read_spoilt: bool,
+    /// This entry was altered when the manager read it last, and must not be believed.
+    pub read_spoilt: Option<u64>,
     /// A copy of the files that somebody kept.
     pub copy: Option<Disk>,
     /// What on the disk is not as it was written.
@@ -99,7 +99,7 @@ impl Node {
             full: false,
             storage_failed: false,
             spoil_read: false,
-            read_spoilt: false,
+            read_spoilt: None,
             copy: None,
             spoilt_entries: BTreeSet::new(),
             spoilt_snapshots: BTreeSet::new(),
@@ -152,6 +152,7 @@ impl Node {
             .to_vec();
         owner_chain.extend_from_slice(der);
         let start = Start {
+            network: String::new(),
             owner: owner.name.clone(),
             address: address(self.place),
             constitution: consortium.constitution.to_cbor().into(),

@@ -55,7 +55,7 @@ enum Event {
     ToManager {
         place: usize,
         incarnation: u64,
-        message: host_to_manager::Message,
+        message: Box<host_to_manager::Message>,
     },
     Synced {
         place: usize,
@@ -82,6 +82,8 @@ struct World {
     now: Millis,
     random: Random,
     consortium: Consortium,
+    /// The network's certificate (DER), as the nodes show it to their hosts.
+    network: Bytes,
     nodes: Vec<Node>,
     /// Whose node each number was.
     places: BTreeMap<NodeId, usize>,
@@ -137,6 +139,7 @@ impl World {
             nodes: (0..nodes).map(Node::new).collect(),
             places: BTreeMap::new(),
             consortium,
+            network: Bytes::new(),
             clients,
             wires: BTreeMap::new(),
             next_wire: 0,
@@ -310,7 +313,7 @@ impl World {
                 message,
             } => {
                 if self.alive(place, incarnation) {
-                    self.tell(place, message);
+                    self.tell(place, *message);
                 }
             }
             Event::Synced {

@@ -2,10 +2,13 @@
 //!
 //! Source: DESIGN section 10, "then a liveness phase". In order: every client has its answer, every node
 //! is a voter and has the whole ledger; a new write commits; all disks hold the same entries, byte by
-//! byte; every acknowledged write is read back from every node.
+//! byte, and all workers the same state; every acknowledged write is read back from every node, and its
+//! receipt, from one of them, proves it to whoever knows the network's certificate.
+
+use crypto::Certificate;
 
 use super::{LIVENESS_MS, World};
-use crate::client::Client;
+use crate::client::{Client, Wanted};
 use crate::network::START;
 
 /// Clients from this number on read back, each from one node.
@@ -33,6 +36,11 @@ impl World {
             LIVENESS_MS,
             "every disk holds the same ledger, byte by byte",
             |world| world.agreed() && world.same_disks(),
+        )?;
+        self.until(
+            LIVENESS_MS,
+            "every worker has the same state",
+            World::same_states,
         )?;
         self.read_back()?;
         self.report.entries = self.checker.committed();
@@ -69,47 +77,68 @@ impl World {
                 .all(|n| n.disk.entries() == first.entries())
     }
 
-    /// Every acknowledged write is on every node.
+    /// What the workers have applied, compared entry by entry.
+    fn same_states(&self) -> bool {
+        let states: Option<Vec<_>> = self
+            .nodes
+            .iter()
+            .map(|node| Some(node.worker()?.state()))
+            .collect();
+        let Some(states) = states else { return false };
+        let first = states[0];
+        let same = |(domain, _): &(_, _)| {
+            let entries = first.entries(*domain);
+            states[1..]
+                .iter()
+                .all(|state| state.entries(*domain) == entries)
+        };
+        first.domains().iter().all(same)
+    }
+
+    /// Every acknowledged write is on every node, and each is proven by one of them.
     fn read_back(&mut self) -> Result<(), String> {
-        let mut expected: Vec<(String, String)> = Vec::new();
+        let mut written = Vec::new();
         for client in self.clients.values() {
             if let Some(refused) = client.refused.first() {
                 return Err(format!("a good write was refused: {refused}"));
             }
-            expected.extend(
-                client
-                    .acknowledged
-                    .iter()
-                    .map(|(k, v)| (k.clone(), v.clone())),
-            );
+            written.extend(client.acknowledged.clone());
             self.report.attempts += client.attempts;
         }
-        self.report.acknowledged = expected.len() as u64; // usize is at most 64 bits
+        self.report.acknowledged = written.len() as u64; // usize is at most 64 bits
         self.clients.clear();
-        for place in 0..self.nodes.len() {
+        let network = Certificate::from_der(&self.network).map_err(|e| e.to_string())?;
+        let nodes = self.nodes.len();
+        for place in 0..nodes {
+            let mut wanted = Vec::new();
+            for (number, (key, (value, at))) in written.iter().enumerate() {
+                let (key, value) = (key.clone(), value.clone());
+                if let Some(written) = at.clone().filter(|_| number % nodes == place) {
+                    let value = value.clone();
+                    wanted.push(Wanted::Receipt { written, value });
+                }
+                wanted.push(Wanted::Value { key, value });
+            }
             // Readers are numbered by the node that they read from, see `client_turn`.
             let id = READER + place as u64; // usize is at most 64 bits
-            self.clients.insert(
-                id,
-                Client::reader(id, &self.consortium.user, expected.clone()),
-            );
+            let user = &self.consortium.user;
+            self.clients
+                .insert(id, Client::reader(id, user, wanted, network.clone()));
             self.turn(1, id);
         }
         self.until(LIVENESS_MS * 10, "everything is read back", |world| {
             world.clients.values().all(Client::has_read_all)
         })?;
-        let wrong = |client: &Client| {
-            client
-                .wrong
-                .first()
-                .map(|w| (client.id - READER, w.clone()))
-        };
-        match self.clients.values().find_map(wrong) {
-            Some((place, wrong)) => Err(format!(
-                "an acknowledged write is not on node {place}: {wrong}"
-            )),
-            None => Ok(()),
+        for client in self.clients.values() {
+            self.report.receipts_verified += client.receipts_verified;
+            if let Some(wrong) = client.wrong.first() {
+                let place = client.id - READER;
+                return Err(format!(
+                    "an acknowledged write is not on node {place}: {wrong}"
+                ));
+            }
         }
+        Ok(())
     }
 
     /// Where everyone stands, for who has to find out why.

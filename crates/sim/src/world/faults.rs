@@ -55,7 +55,9 @@ impl World {
             // A former incarnation that still counts is a vote that nobody can give.
             let former =
                 |voter: &types::NodeId| *voter != id && self.places.get(voter) == Some(&place);
-            leader.voters.contains(&id)
+            let ending = node.stopping || node.storage_failed || node.read_spoilt.is_some();
+            !ending
+                && leader.voters.contains(&id)
                 && !leader.voters.iter().any(former)
                 && node.lied_at.is_none_or(|at| at.0 + LIE_MS < self.now.0)
         };
@@ -92,7 +94,7 @@ impl World {
             .collect();
         let mut troubled = self.troubled();
         let sound = troubled.insert(place);
-        sound && 2 * troubled.len() < voting.len()
+        sound && self.nodes[place].process.is_some() && 2 * troubled.len() < voting.len()
     }
 
     fn cut_wire(&mut self) {

@@ -1,6 +1,7 @@
 //! What a host does for its manager: carries bytes, keeps files, asks the owner's agent.
 
 use boundary::{host_to_manager, manager_to_host};
+use types::Millis;
 
 use super::lines::unnamed;
 use super::{Event, World};
@@ -9,6 +10,10 @@ use crate::disk::{Place, spoilt};
 /// Exit codes of a manager that hosts know, docs/operating.md.
 const EXIT_STOPPED: u32 = 0;
 const EXIT_STORAGE: u32 = 3;
+/// What a manager says of a snapshot of its own that is not the network's: two states differ.
+const DIFFERS: &str = "differs from the network's";
+/// And of one that the host gave, which it does not believe.
+const NOT_USED: &str = "is not used";
 
 impl World {
     /// The host of a node carries out what its manager said.
@@ -52,10 +57,25 @@ impl World {
                     // Workers complain only of what their manager must never do.
                     self.failed = Some(format!("the worker of node {place}: {}", log.text));
                 }
+                M::Log(log) if log.target == "snapshots" && log.text.contains(DIFFERS) => {
+                    self.failed = Some(format!("node {place}: {}", log.text));
+                }
                 M::Log(log) => {
+                    if log.target == "snapshots" && log.text.contains(NOT_USED) {
+                        let spoilt = &mut self.nodes[place].spoilt_snapshots;
+                        let before = spoilt.len();
+                        spoilt.retain(|index| !log.text.contains(&format!("at {index} ")));
+                        let found = before - spoilt.len();
+                        self.report.corruptions_detected += found as u64; // usize is at most 64 bits
+                    }
                     if log.level <= 4 {
                         let text = unnamed(&log.text);
                         self.line(|| format!("node {place} [{}] {text}", log.target));
+                    }
+                }
+                M::Status(status) => {
+                    if !status.network_certificate.is_empty() {
+                        self.network = status.network_certificate;
                     }
                 }
                 M::Exit(exit) => self.exited(place, exit.code, &exit.reason),
@@ -64,7 +84,6 @@ impl World {
                 | M::StoreSnapshot(_)
                 | M::RemoveSnapshot(_)
                 | M::Committed(_)
-                | M::Status(_)
                 | M::Pace(_) => {}
             }
         }
@@ -77,7 +96,7 @@ impl World {
             Event::ToManager {
                 place,
                 incarnation,
-                message,
+                message: Box::new(message),
             },
         );
     }
@@ -110,18 +129,15 @@ impl World {
             self.failed = Some(format!("node {place}: {misuse}"));
             return;
         }
-        let wait = self.random.between(0, self.nodes[place].disk_ms);
+        let wait = self.sync_ends(place).since(self.now);
         if full {
             let reason = "no space left on device".to_owned();
             let failed =
                 host_to_manager::Message::StorageFailed(boundary::StorageFailed { reason });
             return self.later(place, wait, failed);
         }
-        // Syncs end in the order in which they were begun.
-        let at = self.now.plus(wait).max(self.nodes[place].syncs_until);
-        self.nodes[place].syncs_until = at;
         self.schedule(
-            at.since(self.now),
+            wait,
             Event::Synced {
                 place,
                 incarnation,
@@ -130,11 +146,22 @@ impl World {
         );
     }
 
+    /// When a sync that begins now ends: in the order in which they were begun.
+    fn sync_ends(&mut self, place: usize) -> Millis {
+        let wait = self.random.between(0, self.nodes[place].disk_ms);
+        let at = self.now.plus(wait).max(self.nodes[place].syncs_until);
+        self.nodes[place].syncs_until = at;
+        at
+    }
+
     fn truncate(&mut self, place: usize, from: u64) {
         let node = &mut self.nodes[place];
         node.disk.truncate(from);
         let found = node.spoilt_entries.split_off(&from).len() as u64; // usize is at most 64 bits
         self.report.corruptions_detected += found;
+        if node.read_spoilt.take_if(|index| *index >= from).is_some() {
+            self.report.corruptions_detected += 1;
+        }
     }
 
     fn read_entries(&mut self, place: usize, read: &boundary::ReadEntries) {
@@ -146,7 +173,7 @@ impl World {
             Some(entry) => {
                 if spoil {
                     *entry = spoilt(entry, Place::Middle);
-                    node.read_spoilt = true;
+                    node.read_spoilt = Some(read.first);
                 }
                 String::new()
             }
@@ -185,7 +212,7 @@ impl World {
             }
             self.line(|| format!("node {place} has a snapshot of entry {index}"));
         }
-        let wait = self.random.between(0, self.nodes[place].disk_ms);
+        let wait = self.sync_ends(place).since(self.now);
         let stored = boundary::SnapshotStored {
             index,
             sequence,
@@ -237,13 +264,13 @@ impl World {
         let node = &mut self.nodes[place];
         let expected = match code {
             EXIT_STOPPED => node.stopping,
-            EXIT_STORAGE => node.storage_failed || node.read_spoilt,
+            EXIT_STORAGE => node.storage_failed || node.read_spoilt.is_some(),
             _ => false,
         };
         if !expected {
             self.failed = Some(format!("node {place} ended: {reason} (code {code})"));
         }
-        if std::mem::take(&mut node.read_spoilt) {
+        if node.read_spoilt.take().is_some() {
             self.report.corruptions_detected += 1;
         }
         self.line(|| format!("node {place} ended with code {code}"));

@@ -49,7 +49,7 @@ impl World {
                 Event::ToManager {
                     place,
                     incarnation,
-                    message,
+                    message: Box::new(message),
                 },
             );
         };
