@@ -211,12 +211,21 @@ impl Node {
         }
     }
 
+    /// Removes an entry and all after it, the entries apart included.
     fn cut(&mut self, from: Index, out: &mut Vec<Output>) {
-        self.local.apart = self.local.apart.filter(|(first, _)| *first < from);
-        send_host(
-            out,
-            manager_to_host::Message::Truncate(boundary::Truncate { from: from.0 }),
-        );
+        let apart = self.local.apart.map(|(first, _)| first);
+        if apart.is_some_and(|first| first >= from) {
+            self.local.apart = None;
+        }
+        for from in [apart.filter(|first| *first > from), Some(from)]
+            .into_iter()
+            .flatten()
+        {
+            send_host(
+                out,
+                manager_to_host::Message::Truncate(boundary::Truncate { from: from.0 }),
+            );
+        }
     }
 
     /// The snapshot to go on from, if that is better than to fetch every entry: the own one that the
