@@ -22,6 +22,8 @@ pub struct Config {
     pub peers: Vec<String>,
     pub constitution: PathBuf,
     pub owner_chain: PathBuf,
+    #[serde(default)]
+    pub network: Option<String>,
     #[serde(default = "tick_ms")]
     pub tick_ms: u64,
     #[serde(default = "disk_reserve_mib")]

@@ -36,6 +36,7 @@ pub(crate) fn message(config: &Config) -> Result<Start, String> {
             .into(),
         protocols,
         tick_ms: config.tick_ms,
+        network: config.network.clone().unwrap_or_default(),
         ..Start::default()
     })
 }

@@ -440,8 +440,8 @@ impl Node {
             self.configurations.insert(header.index, configuration);
         }
         if let Command::Genesis(genesis) = command {
-            if genesis.constitution.digest() != self.setup.constitution.digest() {
-                return self.end(out, crate::node::EXIT_REFUSED, "the ledger begins with another constitution than the one this node's owner approved");
+            if genesis.constitution.network_id() != self.setup.network {
+                return self.end(out, crate::node::EXIT_REFUSED, "the ledger is of another network than the one that this node's owner approved");
             }
             self.keyring.know_network(genesis.identity.signing_key());
         }
@@ -475,6 +475,9 @@ impl Node {
             }
             Fact::Admitted { node, .. } => {
                 log(out, 3, "governance", &format!("node {node} is admitted"));
+                if *node == self.id {
+                    self.check_approved(out);
+                }
                 self.tell_joined(*node, out);
             }
             Fact::Retiring { node } => {

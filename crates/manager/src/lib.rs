@@ -21,7 +21,8 @@ mod keyring;
 mod membership;
 mod node;
 mod order;
-mod parts;
+#[doc(hidden)] // for the fuzzing harness
+pub mod parts;
 mod peers;
 mod polls;
 mod proposals;

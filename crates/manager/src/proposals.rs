@@ -239,7 +239,7 @@ impl Node {
     }
 
     pub fn in_flight_max(&self) -> usize {
-        self.setup.constitution.settings.batches_in_flight_max as usize // u32 always fits usize here
+        self.settings().batches_in_flight_max as usize // u32 always fits usize here
     }
 
     /// Signs the root over what is committed and not signed, unless a signature is under way.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use governance::Constitution;
 use serde::{Deserialize, Serialize};
-use types::Digest;
+use types::{Digest, NetworkId};
 
 use crate::failure::Failure;
 
@@ -28,8 +29,12 @@ pub(crate) struct Config {
     pub(crate) peers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) images: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<String>,
     #[serde(default = "tick_ms")]
     pub(crate) tick_ms: u64,
+    #[serde(default = "disk_reserve_mib")]
+    pub(crate) disk_reserve_mib: u64,
     pub(crate) listen: Listen,
     #[serde(default)]
     pub(crate) protocols: BTreeMap<String, Protocol>,
@@ -115,6 +120,10 @@ fn tick_ms() -> u64 {
     10
 }
 
+fn disk_reserve_mib() -> u64 {
+    256
+}
+
 fn svn() -> u64 {
     1
 }
@@ -175,6 +184,20 @@ impl Config {
         }
     }
 
+    /// The network that the node belongs to.
+    pub(crate) fn network_id(&self, constitution: &Constitution) -> Result<NetworkId, Failure> {
+        let Some(text) = &self.network else {
+            return Ok(constitution.network_id());
+        };
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| {
+            Failure::input(format!(
+                "network = {text:?} in the configuration: expected 64 hexadecimal digits"
+            ))
+        })?;
+        Ok(NetworkId(bytes))
+    }
+
     /// The configuration of `coco-host`.
     pub(crate) fn for_host(&self, owner_chain: &Path, agent_socket: &Path) -> String {
         #[derive(Serialize)]
@@ -186,7 +209,10 @@ impl Config {
             peers: &'a [String],
             constitution: &'a Path,
             owner_chain: &'a Path,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            network: Option<&'a str>,
             tick_ms: u64,
+            disk_reserve_mib: u64,
             uid: u32,
             gid: u32,
             listen: &'a Listen,
@@ -202,7 +228,9 @@ impl Config {
             peers: &self.peers,
             constitution: &self.constitution,
             owner_chain,
+            network: self.network.as_deref(),
             tick_ms: self.tick_ms,
+            disk_reserve_mib: self.disk_reserve_mib,
             uid: self.users.host,
             gid: self.users.host,
             listen: &self.listen,
@@ -224,6 +252,7 @@ mod tests {
         assert_eq!(config.users.host, Users::default().host);
         assert_eq!(config.users.enclaves, Users::default().enclaves);
         assert_eq!((config.tick_ms, config.platform.svn), (tick_ms(), svn()));
+        assert_eq!(config.disk_reserve_mib, disk_reserve_mib());
         config.start_from(Path::new("/etc/coco"));
         assert_eq!(config.directory, Path::new("/etc/coco/data"));
         let host = config.for_host(Path::new("/c.pem"), Path::new("/a.socket"));

@@ -161,7 +161,7 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
         identity,
         owner: config.owner.clone(),
         address: config.address.clone(),
-        network: constitution.network_id(),
+        network: config.network_id(&constitution)?,
         constitution: constitution.digest(),
     };
     let serving = tokio::spawn(agent.serve(Agent::listen(&socket, host_user)?));

@@ -196,7 +196,9 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
         create,
         peers: peers.map(|peer| peer.address.clone()).collect(),
         images,
+        network: None,
         tick_ms: 10,
+        disk_reserve_mib: 256,
         listen: config::Listen {
             node: address(&node.address)?,
             admin: local(node.admin_port),
