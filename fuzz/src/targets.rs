@@ -150,4 +150,30 @@ pub const TARGETS: &[Target] = &[
         manager::worker,
         manager::told_by_worker,
     ),
+    // Snapshots, and what members sign.
+    target(
+        "ledger_snapshot",
+        4096,
+        ledger::snapshot_file,
+        ledger::snapshot_files,
+    ),
+    target("worker_restore", 4096, worker::restore, worker::snapshots),
+    target(
+        "manager_snapshot",
+        4096,
+        manager::snapshot,
+        manager::snapshots,
+    ),
+    target(
+        "governance_state",
+        8192,
+        governance::state,
+        governance::states,
+    ),
+    target(
+        "governance_message",
+        4096,
+        governance::message,
+        governance::messages,
+    ),
 ];

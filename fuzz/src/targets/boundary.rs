@@ -226,9 +226,7 @@ pub fn worker_messages() -> [worker_to_manager::Message; 7] {
             term: 2,
             ..Default::default()
         }),
-        M::Applied(boundary::Applied {
-            height: 4,
-        }),
+        M::Applied(boundary::Applied { height: 4 }),
         M::Data(boundary::StreamData {
             stream: 2,
             data: data(),

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 
 use crypto::{Entropy, PublicKey};
 use governance::{
-    AdmitNode, Command, Constitution, Departure, EpochCause, Genesis, Listed, NetworkIdentity,
-    NodeTuple, SignedTuple, State, admission_from_public, facts_from_public,
+    AdmitNode, Ballot, Choice, Command, Constitution, Departure, Draft, EpochCause, Genesis,
+    Listed, NetworkIdentity, NodeTuple, SignedMessage, SignedTuple, State, Window, Withdrawal,
+    admission_from_public, facts_from_public,
 };
 use sim::parts::{Consortium, START, address};
 use types::{Epoch, Index, Millis, NodeId};
@@ -198,5 +199,99 @@ pub fn tuples() -> Vec<Vec<u8>> {
         )
         .expect("signed by its owner");
         vec![genesis.node.tuple.clone(), signed.tuple().to_cbor()]
+    })
+}
+
+fn created(known: &Known) -> State {
+    let mut state = State::new();
+    state
+        .apply(Index(1), START, &known.genesis)
+        .expect("a genesis");
+    state
+}
+
+/// A signed message has one encoding, and counts only if a member signed it; a draft is read as text.
+pub fn message(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = Draft::from_toml(text);
+    }
+    let Ok(read) = SignedMessage::from_cbor(data) else {
+        return;
+    };
+    assert!(read.to_cbor() == data, "two encodings of one message");
+    with(|known| {
+        let mut state = created(known);
+        let commands = [
+            state.propose(&read, START),
+            state.ballot(&read, START),
+            state.withdraw(&read, START),
+        ];
+        for command in commands.into_iter().flatten() {
+            state
+                .apply(Index(2), START, &command)
+                .expect("checked just now");
+            return;
+        }
+    });
+}
+
+pub fn messages() -> Vec<Vec<u8>> {
+    with(|known| {
+        let member = &known.consortium.members[0];
+        let window = Window {
+            from: START,
+            until: START.plus(1_000),
+        };
+        let text = "title = \"t\"\nchanges = []\n";
+        let draft = Draft::from_toml(text).expect("a draft");
+        let network = known.consortium.constitution.network_id();
+        let proposed = draft.proposed(network, 1, &member.name, window, [1; 16]);
+        let ballot = Ballot {
+            network,
+            proposal: proposed.id(),
+            voter: member.name.clone(),
+            choice: Choice::For,
+            window,
+            number: 1,
+        };
+        let withdrawal = Withdrawal {
+            network,
+            proposal: proposed.id(),
+            proposer: member.name.clone(),
+            window,
+        };
+        let chain = std::slice::from_ref(&member.certificate);
+        let signed = [
+            proposed.sign(&member.key),
+            ballot.sign(&member.key),
+            withdrawal.sign(&member.key),
+        ];
+        let mut seeds: Vec<_> = signed
+            .into_iter()
+            .map(|object| SignedMessage::new(object, chain).to_cbor())
+            .collect();
+        seeds.push(text.as_bytes().to_vec());
+        seeds
+    })
+}
+
+/// One encoding of one state: what a snapshot holds of governance.
+pub fn state(data: &[u8]) {
+    if let Ok(read) = State::from_cbor(data) {
+        assert!(*read.to_cbor() == data, "two encodings of one state");
+        let _ = (
+            read.constitution_digest(),
+            read.nodes().count(),
+            read.next_node(),
+        );
+    }
+}
+
+pub fn states() -> Vec<Vec<u8>> {
+    with(|known| {
+        vec![
+            State::new().to_cbor().to_vec(),
+            created(known).to_cbor().to_vec(),
+        ]
     })
 }

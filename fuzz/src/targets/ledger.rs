@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crypto::{Certificate, CertificateRequest, Entropy, SigningKey, Zeroizing, issue};
 use ledger::{
     AuditFact, Auditor, Content, Entry, Frontier, HEADER_BYTES, Header, Kind, SealKeyring, Sealed,
-    Sealer, Tree, chunk, inspect, sign_root, verify_receipt, verify_receipt_of_network,
+    Sealer, Tree, chunk, inspect, sign_root, snapshot, verify_receipt, verify_receipt_of_network,
     verify_root,
 };
 use types::{Digest, Epoch, Height, Index, Millis, NetworkId, NodeId, Term};
@@ -258,7 +258,7 @@ pub fn audit(data: &[u8]) {
     let name = String::from_utf8_lossy(pieces.piece()).into_owned();
     let file = Bytes::copy_from_slice(pieces.0);
     with(|known| {
-        let facts = |entry: &Entry| {
+        let facts = |entry: &Entry, _| {
             let _ = governance::facts_from_public(&entry.public);
             let key = *known.key.public();
             vec![AuditFact::NodeKey { node: NODE, key }]
@@ -330,5 +330,59 @@ pub fn receipts() -> Vec<Vec<u8>> {
                 ledger::receipt(&root.cose, &leaf, &path, endorsement).expect("own signature")
             })
             .to_vec()
+    })
+}
+
+/// A snapshot file is read up to what is wrong with it; a chunk opens only as it was sealed.
+pub fn snapshot_file(data: &[u8]) {
+    let mut pieces = Pieces(data);
+    let statement = pieces.piece();
+    if let Ok(read) = snapshot::Statement::from_cbor(statement, Index(9)) {
+        assert_eq!(read.to_cbor(), statement, "two encodings of one statement");
+    }
+    let mut file = Pieces(pieces.0);
+    let mut begin = [0; snapshot::BEGIN_BYTES];
+    let taken = file.take(begin.len());
+    begin[..taken.len()].copy_from_slice(taken);
+    let Ok(mut framing) = snapshot::Framing::new(Index(5), &begin) else {
+        return;
+    };
+    assert_eq!(begin, snapshot::begin(Index(5)));
+    let mut chunks = 0;
+    while let Some(four) = file.take(4).first_chunk::<4>() {
+        let Ok(length) = framing.length(*four) else {
+            return;
+        };
+        let chunk = file.take(length);
+        if framing.chunk(chunk).is_err() {
+            return;
+        }
+        if let Ok((_, plaintext)) =
+            with(|known| snapshot::open_chunk(&known.keyring, Index(5), chunks, chunk))
+        {
+            assert!(
+                snapshot_files().iter().any(|f| f.ends_with(chunk)),
+                "a forged chunk opens"
+            );
+            assert!(plaintext.len() < chunk.len());
+        }
+        chunks += 1;
+    }
+    if let Ok(count) = framing.finish() {
+        assert_eq!(count, chunks);
+    }
+}
+
+pub fn snapshot_files() -> Vec<Vec<u8>> {
+    with(|known| {
+        let digesting = snapshot::Digesting::new(&known.keyring, Epoch(0), Index(5)).expect("held");
+        let statement = digesting.update(b"the state").finish().to_cbor();
+        let mut sealing =
+            snapshot::Sealing::new(&known.keyring, Epoch(0), known.key.public(), Index(5))
+                .expect("held");
+        let chunk = snapshot::seal_chunk(&mut sealing, snapshot::Part::Last, b"the state");
+        let length = u32::try_from(chunk.len()).expect("short").to_be_bytes();
+        let file = [&snapshot::begin(Index(5))[..], &length, &chunk].concat();
+        vec![[&crate::pieces(&[&statement])[..], &file].concat()]
     })
 }

@@ -8,9 +8,10 @@ use channel::{ADMINISTRATIVE, Channel, Connector, Identity, Trust};
 use crypto::Entropy;
 use http1::Options;
 use manager::Manager;
+use manager::parts::{ManagerPart, Reader, Zeroized, frame};
 use manager::wire::{Credentials, Hello, Join, PeerMessage, STRANGER_MESSAGE_BYTES_MAX, Welcome};
 use sim::parts::{Consortium, Node, START};
-use types::{Digest, Millis, NetworkId};
+use types::{Digest, Epoch, Height, Index, Millis, NetworkId, Term};
 
 use crate::targets::boundary as lists;
 
@@ -72,6 +73,28 @@ pub fn peers() -> Vec<Vec<u8>> {
         PeerMessage::Units {
             protocol: 3,
             inject: Bytes::from_static(b"units"),
+        },
+        PeerMessage::SnapshotAsk {
+            index: Index(5),
+            sequence: 1,
+        },
+        PeerMessage::SnapshotPiece {
+            index: Index(5),
+            sequence: 1,
+            last: true,
+            data: Bytes::from_static(b"piece"),
+        },
+        PeerMessage::EntriesAsk {
+            first: Index(1),
+            last: Index(2),
+        },
+        PeerMessage::Entries {
+            first: Index(1),
+            entries: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+        },
+        PeerMessage::Poll {
+            poll: 1,
+            message: Bytes::from_static(b"signed"),
         },
     ];
     let one = |message: &PeerMessage| {
@@ -296,4 +319,55 @@ pub fn requests() -> Vec<Vec<u8>> {
     ["status", "network", "nodes", "actor", "constitution"]
         .map(|name| format!("GET /v1/{name} HTTP/1.1\r\nhost: x\r\n\r\n").into_bytes())
         .to_vec()
+}
+
+/// A snapshot's plaintext gives the same pieces wherever it is cut.
+pub fn snapshot(data: &[u8]) {
+    let Some((step, data)) = data.split_first() else {
+        return;
+    };
+    let read = |step: usize| {
+        let mut reader = Reader::new(2);
+        let mut got = Vec::new();
+        for part in data.chunks(step) {
+            match reader.take(part) {
+                Ok(pieces) => got.extend(pieces),
+                Err(_) => return (got, None),
+            }
+        }
+        (got, Some(reader.is_complete()))
+    };
+    let (whole, cut) = (read(data.len().max(1)), read(usize::from(*step).max(1)));
+    // What is wrong is found at once, so that pieces before it may be missing.
+    assert!(
+        whole == cut || whole.1.is_none() && cut.1.is_none(),
+        "a cut changed what was read"
+    );
+}
+
+pub fn snapshots() -> Vec<Vec<u8>> {
+    let part = ManagerPart {
+        index: Index(5),
+        term: Term(1),
+        time: START,
+        epoch: Epoch(0),
+        restarts: 0,
+        digest: Digest([1; 32]),
+        frontier: Default::default(),
+        runs: vec![(Index(1), Term(1))],
+        heights: vec![Height(1), Height(2)],
+        configurations: [(Index(1), Default::default())].into(),
+        points: [(Index(5), Epoch(0))].into(),
+        recorded: [(Index(5), Digest([2; 32]))].into(),
+        state: Zeroized(governance::State::new().to_cbor()),
+    };
+    let mut plaintext = part.to_bytes().to_vec();
+    for state in [&b"state"[..], b""] {
+        plaintext.extend_from_slice(&frame(state.len(), true));
+        plaintext.extend_from_slice(state);
+    }
+    vec![
+        [&[255][..], &plaintext].concat(),
+        [&[9][..], &plaintext].concat(),
+    ]
 }
