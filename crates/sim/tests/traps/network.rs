@@ -136,22 +136,19 @@ impl Network {
         self.holds = which;
     }
 
-    /// Letters kept back until now arrive; or they are lost.
-    pub fn release(&mut self) {
-        self.holds = None;
-        self.mail.extend(std::mem::take(&mut self.held));
-        self.deliver();
-    }
-
+    /// Letters kept back until now are lost.
     pub fn lose_held(&mut self) {
         self.holds = None;
         self.held.clear();
     }
 
-    /// Of the letters kept back, the last one arrives late, and all others now.
-    pub fn release_all_but_last(&mut self) -> impl FnOnce(&mut Self) + use<> {
+    /// Of the letters kept back, all but the last arrive now, while such others are kept back. Gives
+    /// what lets the last one arrive.
+    pub fn release_all_but_last(&mut self, which: Option<Holds>) -> impl FnOnce(&mut Self) + use<> {
         let last = self.held.pop().expect("letters were kept back");
-        self.release();
+        self.holds = which;
+        self.mail.extend(std::mem::take(&mut self.held));
+        self.deliver();
         move |network: &mut Self| {
             network.mail.push_back(last);
             network.deliver();
