@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 use governance::{
-    BadCommand, Command, Constitution, Departure, EpochCause, NodeTuple, PublicFact, State,
-    Visibility, facts_from_public,
+    BadCommand, Command, Constitution, Departure, EpochCause, NodeTuple, PublicFact, SignedMessage,
+    State, Visibility, facts_from_public,
 };
 use proptest::prelude::*;
 use types::{Epoch, Index, Millis, NodeId};
@@ -30,6 +30,9 @@ fn commands(world: &World) -> Vec<Command> {
         Command::OpenEpoch {
             epoch: Epoch(2),
             cause: EpochCause::Membership,
+        },
+        Command::Expire {
+            proposals: vec![1, 300],
         },
     ]
 }
@@ -199,6 +202,7 @@ fn small_commands_are_as_drawn_in_the_formats() {
         82038183820102f680
         820483010207
         8205820201
+        820981820119012c
         82038183820102f68103
     "#]]
     .assert_eq(&transcript);
@@ -233,6 +237,10 @@ fn read(public: &[u8], private: &[u8]) {
         assert_eq!(constitution.to_cbor(), public);
     }
     let _ = NodeTuple::from_cbor(public);
+    let _ = State::from_cbor(public);
+    if let Ok(message) = SignedMessage::from_cbor(public) {
+        assert_eq!(message.to_cbor(), public);
+    }
 }
 
 proptest! {
@@ -245,7 +253,7 @@ proptest! {
 
     #[test]
     fn damaged_commands_never_panic_and_are_never_taken_for_the_original(
-        which in 0usize..6,
+        which in 0usize..7,
         damage in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
