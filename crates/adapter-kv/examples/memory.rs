@@ -1,5 +1,5 @@
 //! How a worker's memory grows with history: `cargo run --release -p adapter-kv --example memory
-//! [transactions]`. Writes 10,000 keys over and over, one transaction a batch, and prints what is resident.
+//! [transactions]`. Writes 10,000 keys over and over, one named request a batch, and prints what is resident.
 
 #![allow(clippy::disallowed_methods)] // A measurement needs a clock and a look at itself; the crate has none.
 
@@ -12,9 +12,10 @@ fn main() {
     let mut solo = Solo::new(adapter_kv::machine(), adapter_kv::front(), "");
     println!("0 transactions, {} KiB resident", resident_kib());
     for n in 1..=transactions {
-        let put = solo.http(
+        let put = solo.http_with(
             "PUT",
             &format!("/kv/key{}", n % 10_000),
+            &[("coco-request-id", &format!("request-{n}"))],
             format!("value {n} of a hundred bytes {:070}", 0),
         );
         assert_eq!(put.status, 200);
