@@ -441,7 +441,11 @@ impl Node {
         }
         if let Command::Genesis(genesis) = command {
             if genesis.constitution.network_id() != self.setup.network {
-                return self.end(out, crate::node::EXIT_REFUSED, "the ledger is of another network than the one that this node's owner approved");
+                return self.end(
+                    out,
+                    crate::node::EXIT_REFUSED,
+                    "the ledger is of another network than the one that this node's owner approved",
+                );
             }
             self.keyring.know_network(genesis.identity.signing_key());
         }
@@ -491,6 +495,11 @@ impl Node {
             }
             Fact::Left { node } => {
                 self.links.remove(node);
+                if *node == self.id {
+                    let reason =
+                        "members removed this node from the network; the ledger stays where it is";
+                    self.end(out, crate::node::EXIT_REFUSED, reason);
+                }
             }
             Fact::Configured(configuration) => {
                 let voters: Vec<String> = configuration
@@ -528,6 +537,8 @@ impl Node {
             Fact::TransferLeadership { node } => {
                 let handed = self.with_engine(|engine, effects| engine.transfer(*node, effects));
                 if let Some(Ok(())) = handed {
+                    // Consensus takes nothing more from here, unless the hand-over fails.
+                    self.follow_workers(out);
                     log(
                         out,
                         3,

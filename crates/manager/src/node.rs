@@ -150,7 +150,7 @@ pub struct Node {
     pub evidence: BTreeMap<u64, EvidenceFor>,
     pub reading: BTreeMap<u64, Reading>,
     /// Linear reads: request of the engine → whose.
-    pub linear: BTreeMap<u64, crate::workers::Linear>,
+    pub linear: BTreeMap<u64, crate::linear::Linear>,
     pub receipts: crate::receipts::Receipts,
     /// Admissions that this leader proposed → the connection that waits.
     pub admitting: BTreeMap<NodeId, u64>,
@@ -353,6 +353,7 @@ impl Node {
         self.propose_snapshots(out);
         self.fetch_tick(out);
         self.backfill_tick(out);
+        self.lead_again(out);
         self.close_polls(out);
         self.tire_of_waiting(out);
         if let Phase::Stopping { until } = self.phase

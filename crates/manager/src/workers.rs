@@ -18,18 +18,6 @@ use crate::reading::{READ_BYTES_MAX, Read};
 use crate::sessions::Who;
 use crate::wire::PeerMessage;
 
-/// A linear read that a worker asked for.
-pub struct Linear {
-    worker: u64,
-    place: usize,
-    request: u64,
-    /// Known once consensus answered; the state at this entry is the one to wait for.
-    index: Option<Index>,
-}
-
-/// Most linear reads under way; a worker asks once for all its clients that wait.
-const LINEAR_MAX: usize = 4096;
-
 pub fn send_worker(
     out: &mut Vec<Output>,
     now: Millis,
@@ -154,7 +142,8 @@ impl Node {
                 // The older entries come; until then there is nothing to begin from.
                 continue;
             }
-            let constitution = &self.setup.constitution;
+            let constitution = self.state.constitution();
+            let constitution = constitution.unwrap_or(&self.setup.constitution);
             let hello = boundary::Hello {
                 network: Bytes::copy_from_slice(&self.setup.network.0),
                 protocol: protocol.name.clone(),
@@ -390,6 +379,19 @@ impl Node {
         );
     }
 
+    /// A hand-over of leadership failed: the workers, who were told to follow, lead again.
+    pub fn lead_again(&mut self, out: &mut Vec<Output>) {
+        let leads = |l: &crate::order::Leading| l.opened && l.in_flight.is_empty();
+        let takes = self.engine.as_ref().is_some_and(|e| e.next().is_some());
+        let idle = |p: &crate::protocols::Protocol| p.live().is_some() && p.leading.is_none();
+        if takes
+            && self.order.leading.as_ref().is_some_and(leads)
+            && self.protocols.iter().any(idle)
+        {
+            self.lead_workers(out);
+        }
+    }
+
     /// Tells live workers to lead, once everything before this term is committed.
     pub fn lead_workers(&mut self, out: &mut Vec<Output>) {
         let stopping = matches!(self.phase, Phase::Stopping { .. });
@@ -471,6 +473,7 @@ impl Node {
         };
         let term = leading.term;
         let version = self.state.version();
+        let in_flight_max = self.settings().batches_in_flight_max;
         for protocol in &mut self.protocols {
             let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) else {
                 continue;
@@ -484,7 +487,7 @@ impl Node {
             let lead = boundary::Lead {
                 term: term.0,
                 height: protocol.committed().0,
-                in_flight_max: self.setup.constitution.settings.batches_in_flight_max,
+                in_flight_max,
                 entropy_seed: Bytes::copy_from_slice(&*seed),
                 governance_version: version,
             };
@@ -622,70 +625,6 @@ impl Node {
         }
     }
 
-    fn read_linear(&mut self, worker: u64, place: usize, asked: u64, out: &mut Vec<Output>) {
-        if self.linear.len() >= LINEAR_MAX {
-            return answer_linear(
-                out,
-                self.clock,
-                worker,
-                asked,
-                Err("too many linear reads are under way"),
-            );
-        }
-        let request = self.request();
-        self.linear.insert(
-            request,
-            Linear {
-                worker,
-                place,
-                request: asked,
-                index: None,
-            },
-        );
-        if self
-            .with_engine(|engine, effects| engine.read_index(request, effects))
-            .is_none()
-        {
-            self.read_refused(request, out);
-        }
-    }
-
-    pub fn read_ready(&mut self, request: u64, index: Index, out: &mut Vec<Output>) {
-        if let Some(linear) = self.linear.get_mut(&request) {
-            linear.index = Some(index);
-            self.linear_reads(out);
-        }
-    }
-
-    pub fn read_refused(&mut self, request: u64, out: &mut Vec<Output>) {
-        if let Some(linear) = self.linear.remove(&request) {
-            answer_linear(
-                out,
-                self.clock,
-                linear.worker,
-                linear.request,
-                Err("there is no leader to confirm the read: ask again"),
-            );
-        }
-    }
-
-    /// Answers the linear reads whose state has been applied.
-    pub fn linear_reads(&mut self, out: &mut Vec<Output>) {
-        let committed = self.order.committed;
-        let ready: Vec<u64> = self
-            .linear
-            .iter()
-            .filter(|(_, l)| l.index.is_some_and(|i| i <= committed))
-            .map(|(request, _)| *request)
-            .collect();
-        for request in ready {
-            let linear = self.linear.remove(&request).expect("found above");
-            let index = linear.index.expect("found above");
-            let height = self.protocols[linear.place].height_at(index);
-            answer_linear(out, self.clock, linear.worker, linear.request, Ok(height));
-        }
-    }
-
     /// The caller behind a stream, as the channel authenticated it.
     fn caller_of(&mut self, place: usize, stream: u64) -> Option<CallerIdentity> {
         match &self.sessions.get(stream)?.who {
@@ -695,31 +634,4 @@ impl Node {
             _ => None,
         }
     }
-}
-
-fn answer_linear(
-    out: &mut Vec<Output>,
-    now: Millis,
-    worker: u64,
-    request: u64,
-    answer: Result<Height, &str>,
-) {
-    let reply = match answer {
-        Ok(height) => boundary::ReadIndexReply {
-            request,
-            height: height.0,
-            failure: String::new(),
-        },
-        Err(failure) => boundary::ReadIndexReply {
-            request,
-            height: 0,
-            failure: failure.into(),
-        },
-    };
-    send_worker(
-        out,
-        now,
-        worker,
-        manager_to_worker::Message::ReadIndex(reply),
-    );
 }
