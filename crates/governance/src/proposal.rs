@@ -51,6 +51,11 @@ pub struct Proposal {
     #[serde(skip)]
     #[n(11)]
     pub(crate) bases: Vec<Option<Digest>>,
+    /// Numbers of ballots that went with their members: whoever comes back signs anew, and nobody
+    /// else hands in what it signed before.
+    #[serde(skip)]
+    #[n(12)]
+    pub(crate) spent: BTreeMap<String, u64>,
 }
 
 /// A proposal as members see it.

@@ -229,9 +229,10 @@ impl State {
             }
         }
         for proposal in self.proposals.values_mut().filter(|p| p.is_open()) {
-            proposal
-                .ballots
-                .retain(|voter, _| after.actor(voter).is_some_and(Actor::is_member));
+            let votes = |voter: &str| after.actor(voter).is_some_and(Actor::is_member);
+            let gone = proposal.ballots.extract_if(.., |voter, _| !votes(voter));
+            let gone = gone.map(|(voter, cast)| (voter, cast.number));
+            proposal.spent.extend(gone);
         }
     }
 

@@ -185,6 +185,7 @@ impl State {
             ballots: Default::default(),
             status: ProposalStatus::Open,
             closed: None,
+            spent: Default::default(),
         };
         Ok((proposal, carried, until))
     }
@@ -253,6 +254,15 @@ impl State {
                     last: cast.number,
                 });
             }
+        }
+        if let Some(last) = proposal.spent.get(&ballot.voter)
+            && ballot.number <= *last
+        {
+            return Err(Refused::OldBallot {
+                voter: ballot.voter,
+                number: ballot.number,
+                last: *last,
+            });
         }
         Ok((proposal.number, ballot))
     }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use governance::{Change, ChangeKind, Choice, Policy, Refused, Role};
 
 use crate::script::{HOUR, Script, add_actor, harmless, slot};
-use crate::world::{DAY, holder};
+use crate::world::DAY;
 
 /// A harmless proposal of ada's among so many members under a policy, and votes on it.
 fn check(policy: Policy, members: usize, votes: &str, expected: Expect) {
@@ -315,17 +315,25 @@ fn a_member_that_is_removed_during_a_poll_counts_no_more() {
 fn who_was_removed_and_comes_back_votes_again() {
     let mut script = Script::new(3, |_| ());
     let poll = script.propose("ada", &[harmless()]).expect("a poll");
-    script.votes(poll, "cat=for");
+    let id = script.state.proposal(poll).expect("open").id;
+    let ballot = script.ballot("cat", id, Choice::For, 7);
+    let ballot = script.sign("cat", crypto::Context::Ballot, &ballot.to_cbor());
+    let command = script.state.ballot(&ballot, script.now).expect("a member");
+    script.apply(&command).expect("a member");
     let remove = Change::RemoveActor {
         actor: "cat".into(),
     };
     let remove = script.propose("ada", &[remove]).expect("a poll");
     script.votes(remove, "ada=for bob=for");
-    let cat = holder("cat", 22, false, None, vec![]);
-    let back = [add_actor(&cat, "cat", &[Role::Member])];
+    let back = [add_actor(script.holder("cat"), "cat", &[Role::Member])];
     let back = script.propose("ada", &back).expect("a poll");
     script.votes(back, "ada=for bob=for");
-    // Had the ballot of before counted still, one more would carry it.
+    // Had the ballot of before counted still, one more would carry it; nor can another hand it in.
+    let again = script.state.ballot(&ballot, script.now);
+    assert!(
+        matches!(again, Err(Refused::OldBallot { last: 7, .. })),
+        "{again:?}"
+    );
     script.transcript.clear();
     script.votes(poll, "ada=for");
     expect![[r#"
