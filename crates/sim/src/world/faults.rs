@@ -193,12 +193,10 @@ impl World {
         self.schedule(wait, Event::Start { place });
     }
 
-    /// The operator stops a follower, as in a rolling restart.
+    /// The operator stops a node, as in a rolling restart; a leader hands over first.
     fn stop(&mut self) {
         let place = self.pick_place();
-        let leads = |process: &crate::node::Process| process.manager.position().leading;
-        let leading = self.nodes[place].process.as_ref().is_some_and(leads);
-        if self.may_lose(place) && !leading && !self.nodes[place].stopping {
+        if self.may_lose(place) && !self.nodes[place].stopping {
             self.fault("stop", &format!("node {place}"));
             self.nodes[place].stopping = true;
             self.tell(place, host_to_manager::Message::Stop(boundary::Stop {}));
