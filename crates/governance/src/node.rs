@@ -104,4 +104,10 @@ impl Node {
     pub fn is_served(&self) -> bool {
         matches!(self.status, Status::Admitted | Status::Voter)
     }
+
+    /// Whether its word counts in consensus: that of a node which members removed does until the
+    /// configuration is without it, or two nodes could not become one.
+    pub fn is_heard(&self) -> bool {
+        self.is_served() || (self.status == Status::Retiring && self.departure.is_some())
+    }
 }
