@@ -179,5 +179,6 @@ impl Node {
         self.local.tail = None;
         let text = "all entries since the first are in the host's files";
         log(out, 3, "ledger", text);
+        self.greet_workers(out);
     }
 }

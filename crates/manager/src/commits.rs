@@ -365,19 +365,7 @@ impl Node {
     ) {
         match self.protocols[place].live() {
             Some(worker) => {
-                let message = boundary::Apply {
-                    height: height.0,
-                    index: header.index.0,
-                    term: header.term.0,
-                    time: header.time.0,
-                    body,
-                };
-                send_worker(
-                    out,
-                    self.clock,
-                    worker,
-                    manager_to_worker::Message::Apply(message),
-                );
+                crate::workers::apply(out, self.clock, worker, header, height, body);
             }
             None => self.feed(place, out),
         }
@@ -491,9 +479,12 @@ impl Node {
                     "governance",
                     &format!("node {node} is replaced or removed"),
                 );
-                self.close_node(*node, out);
+                if !self.state.node(*node).is_some_and(governance::Node::is_heard) {
+                    self.close_node(*node, out);
+                }
             }
             Fact::Left { node } => {
+                self.close_node(*node, out);
                 self.links.remove(node);
                 if *node == self.id {
                     let reason =

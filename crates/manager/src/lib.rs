@@ -18,6 +18,7 @@ mod fetching;
 mod heights;
 mod joining;
 mod keyring;
+mod linear;
 mod membership;
 mod node;
 mod order;

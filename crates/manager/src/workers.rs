@@ -8,12 +8,13 @@ use boundary::{
 };
 use bytes::Bytes;
 use consensus::Engine;
-use ledger::Kind;
-use types::{Height, Index, Millis, NodeId};
+use ledger::{Header, Kind};
+use types::{Epoch, Height, Index, Millis, NodeId, Term};
 
 use crate::Output;
+use crate::keyring::Keyring;
 use crate::node::{Node, Phase, Reading, log};
-use crate::protocols::Worker;
+use crate::protocols::{Protocol, Worker};
 use crate::reading::{READ_BYTES_MAX, Read};
 use crate::sessions::Who;
 use crate::wire::PeerMessage;
@@ -296,19 +297,7 @@ impl Node {
             {
                 continue;
             }
-            let message = boundary::Apply {
-                height: next.0,
-                index: header.index.0,
-                term: header.term.0,
-                time: header.time.0,
-                body: opened.private,
-            };
-            send_worker(
-                out,
-                self.clock,
-                worker,
-                manager_to_worker::Message::Apply(message),
-            );
+            apply(out, self.clock, worker, &header, next, opened.private);
             next = next.next();
         }
         self.protocols[place].worker = Worker::Feeding {
@@ -403,6 +392,13 @@ impl Node {
         let version = self.state.version();
         let in_flight_max =
             u32::try_from(self.in_flight_max()).expect("it is a u32 of the constitution");
+        let lead = leads(
+            &self.keyring,
+            self.order.epoch,
+            term,
+            in_flight_max,
+            version,
+        );
         for protocol in &mut self.protocols {
             let Some(worker) = protocol.live() else {
                 continue;
@@ -410,20 +406,10 @@ impl Node {
             if protocol.leading == Some(term) || !protocol.in_flight.is_empty() {
                 continue;
             }
-            let Some(seed) = self
-                .keyring
-                .entropy_seed(self.order.epoch, term, &protocol.name)
-            else {
+            let Some(lead) = lead(protocol) else {
                 continue;
             };
             protocol.leading = Some(term);
-            let lead = boundary::Lead {
-                term: term.0,
-                height: protocol.committed().0,
-                in_flight_max,
-                entropy_seed: Bytes::copy_from_slice(&*seed),
-                governance_version: version,
-            };
             send_worker(
                 out,
                 self.clock,
@@ -474,22 +460,19 @@ impl Node {
         let term = leading.term;
         let version = self.state.version();
         let in_flight_max = self.settings().batches_in_flight_max;
+        let lead = leads(
+            &self.keyring,
+            self.order.epoch,
+            term,
+            in_flight_max,
+            version,
+        );
         for protocol in &mut self.protocols {
             let (Some(worker), Some(_)) = (protocol.live(), protocol.leading) else {
                 continue;
             };
-            let Some(seed) = self
-                .keyring
-                .entropy_seed(self.order.epoch, term, &protocol.name)
-            else {
+            let Some(lead) = lead(protocol) else {
                 continue;
-            };
-            let lead = boundary::Lead {
-                term: term.0,
-                height: protocol.committed().0,
-                in_flight_max,
-                entropy_seed: Bytes::copy_from_slice(&*seed),
-                governance_version: version,
             };
             send_worker(
                 out,
@@ -566,6 +549,9 @@ impl Node {
         out: &mut Vec<Output>,
     ) {
         let place = usize::from(protocol);
+        if self.state.node(from).is_some_and(|n| !n.is_served()) {
+            return; // members removed it, and its clients with it
+        }
         match Inject::decode(inject.clone()) {
             Ok(mut inject) if place < self.protocols.len() => {
                 inject.origin = from.0;
@@ -633,5 +619,44 @@ impl Node {
             } if *at == place => Some(caller.clone()),
             _ => None,
         }
+    }
+}
+
+/// Gives a worker a committed batch of another leader.
+pub fn apply(
+    out: &mut Vec<Output>,
+    now: Millis,
+    worker: u64,
+    header: &Header,
+    height: Height,
+    body: Bytes,
+) {
+    let message = boundary::Apply {
+        height: height.0,
+        index: header.index.0,
+        term: header.term.0,
+        time: header.time.0,
+        body,
+    };
+    send_worker(out, now, worker, manager_to_worker::Message::Apply(message));
+}
+
+/// What each protocol's worker is told when it is to lead; nothing where a key is missing.
+fn leads(
+    keyring: &Keyring,
+    epoch: Epoch,
+    term: Term,
+    in_flight_max: u32,
+    governance_version: u64,
+) -> impl Fn(&Protocol) -> Option<boundary::Lead> {
+    move |protocol| {
+        let seed = keyring.entropy_seed(epoch, term, &protocol.name)?;
+        Some(boundary::Lead {
+            term: term.0,
+            height: protocol.committed().0,
+            in_flight_max,
+            entropy_seed: Bytes::copy_from_slice(&*seed),
+            governance_version,
+        })
     }
 }
