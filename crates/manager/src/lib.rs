@@ -11,10 +11,12 @@
 //! before a quorum has it on disk.
 
 mod administration;
+mod admitting;
 mod backfill;
 mod clients;
 mod commits;
 mod fetching;
+mod founding;
 mod heights;
 mod joining;
 mod keyring;

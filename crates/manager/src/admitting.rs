@@ -1,0 +1,311 @@
+//! A node of the network meets one that is not in its list: only admission is open to that, after its
+//! owner's signature and its evidence were found good, and after the admission is committed.
+//!
+//! Source: white paper, "Adding a VN"; DESIGN sections 6 and 7. The dialogue is drawn in `joining`.
+
+use crypto::{Certificate, PublicKey};
+use governance::{Constitution, SignedTuple};
+use tee::{Attested, Purpose, report_data};
+use types::{Millis, NetworkId, NodeId};
+
+use crate::Output;
+use crate::node::{EXIT_REFUSED, EvidenceFor, Node, Phase, log};
+use crate::sessions::Who;
+use crate::wire::{Credentials, Join, Joined, Known, PeerMessage, Standing};
+
+impl Node {
+    /// A VN that is not in the list speaks: only admission is open to it.
+    pub fn stranger(
+        &mut self,
+        connection: u64,
+        key: &PublicKey,
+        nonce: Option<[u8; 32]>,
+        message: PeerMessage,
+        out: &mut Vec<Output>,
+    ) {
+        match message {
+            PeerMessage::Hello(hello) if hello.network != self.setup.network => {
+                self.refuse(connection, "this is another network", false, out);
+            }
+            PeerMessage::Hello(_) if !matches!(self.phase, Phase::Admitted) => {
+                self.refuse(
+                    connection,
+                    "too early: this node is still joining",
+                    true,
+                    out,
+                );
+            }
+            PeerMessage::Hello(hello) => {
+                let mine: [u8; 32] = self.entropy.bytes();
+                if let Some(session) = self.sessions.get(connection) {
+                    session.who = Who::Stranger {
+                        key: *key,
+                        nonce: Some(mine),
+                    };
+                }
+                let data = report_data(
+                    &self.setup.network,
+                    Purpose::Interactive,
+                    &self.key.public().fingerprint(),
+                    &hello.nonce,
+                );
+                self.ask_evidence(
+                    EvidenceFor::Welcome {
+                        connection,
+                        nonce: mine,
+                    },
+                    data,
+                    out,
+                );
+            }
+            PeerMessage::Join(join) => match nonce {
+                Some(nonce) => self.admit(connection, key, nonce, join, out),
+                None => self.refuse(connection, "a join without a hello", false, out),
+            },
+            _ => self.refuse(
+                connection,
+                "this node is not in the VN list: it may only ask for admission",
+                false,
+                out,
+            ),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        connection: u64,
+        key: &PublicKey,
+        nonce: [u8; 32],
+        join: Join,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(former) = self.state.node_by_key(key).filter(|n| !n.is_heard()) {
+            let reason = format!(
+                "it was node {}, which was removed or replaced; a node that members list again starts anew",
+                former.id
+            );
+            return self.refuse(connection, &reason, false, out);
+        }
+        // A nonce answers one join.
+        if let Some(session) = self.sessions.get(connection) {
+            session.who = Who::Stranger {
+                key: *key,
+                nonce: None,
+            };
+        }
+        let Some(constitution) = self.state.constitution() else {
+            return self.refuse(
+                connection,
+                "this node has not read the ledger yet",
+                true,
+                out,
+            );
+        };
+        let now = self.order.time.max(self.clock);
+        let leads = self.order.leading.as_ref().is_some_and(|l| l.opened);
+        let verdict =
+            signed_by_owner(constitution, &join.credentials, key, now).and_then(|tuple| {
+                // What a vote may mend is told before what it may mend, too: the platform of a node
+                // that is not listed yet need not be, either.
+                if leads && self.node_of(key).is_none() {
+                    let listed = self.state.admit(&tuple).map(|_| ());
+                    listed.map_err(Unfit::refused)?;
+                }
+                appraise(
+                    constitution,
+                    &self.setup.network,
+                    &join.credentials,
+                    key,
+                    Purpose::Join,
+                    &nonce,
+                    now,
+                )
+                .map(|attested| (attested, tuple))
+            });
+        let (attested, tuple) = match verdict {
+            Ok(appraised) => appraised,
+            Err(reason) => {
+                log(
+                    out,
+                    2,
+                    "join",
+                    &format!("a node is refused: {}", reason.text),
+                );
+                return self.refuse(connection, &reason.text, reason.may_pass, out);
+            }
+        };
+        if let Some(node) = self.node_of(key) {
+            self.admitting.insert(node, connection);
+            return self.tell_joined(node, out);
+        }
+        if !leads {
+            return match self.leader().and_then(|leader| self.address_of(leader)) {
+                Some(address) => self.answer(connection, &PeerMessage::Redirect { address }),
+                None => self.refuse(
+                    connection,
+                    "the network has no leader at the moment",
+                    true,
+                    out,
+                ),
+            };
+        }
+        if self.order.leading.as_ref().is_some_and(|l| l.changing)
+            || self.engine_is_joint()
+            || !self.admitting.is_empty()
+        {
+            return self.refuse(
+                connection,
+                "another change of the network is under way",
+                true,
+                out,
+            );
+        }
+        let Credentials {
+            evidence,
+            endorsements,
+            ..
+        } = join.credentials;
+        let command = self.state.admit(&tuple).and_then(|admission| {
+            admission.command(&attested, evidence, endorsements, nonce.to_vec())
+        });
+        match command {
+            Ok(command) => self.propose_admission(connection, command, out),
+            Err(refused) => {
+                log(out, 2, "join", &format!("a node is refused: {refused}"));
+                self.refuse(connection, &refused.to_string(), refused.may_pass(), out);
+            }
+        }
+    }
+
+    fn refuse(&mut self, connection: u64, reason: &str, retry: bool, out: &mut Vec<Output>) {
+        self.answer(
+            connection,
+            &PeerMessage::Refused {
+                reason: reason.into(),
+                retry,
+            },
+        );
+        log(out, 4, "join", reason);
+        self.sessions.close(connection, out);
+    }
+
+    /// The admission of `node` is committed: give it what it needs to read the ledger.
+    pub fn tell_joined(&mut self, node: NodeId, out: &mut Vec<Output>) {
+        let Some(connection) = self.admitting.remove(&node) else {
+            return;
+        };
+        let nodes = self
+            .state
+            .served()
+            .map(|n| Known {
+                node: n.id,
+                address: n.address.clone(),
+                key: n.key,
+            })
+            .collect();
+        self.answer(
+            connection,
+            &PeerMessage::Joined(Joined {
+                node,
+                keys: self.keyring.released(),
+                nodes,
+                standing: self.standing(),
+            }),
+        );
+        self.sessions.close(connection, out);
+    }
+
+    /// This incarnation is admitted: the constitution that its owner approved is or was in force.
+    pub fn check_approved(&mut self, out: &mut Vec<Output>) {
+        let approved = self.setup.constitution.digest();
+        if !self.state.versions().iter().any(|v| v.digest == approved) {
+            let reason = "the network admitted this node under constitutions of which its owner approved none";
+            self.end(out, EXIT_REFUSED, reason);
+        }
+    }
+
+    /// How far the network is, as far as this node knows.
+    fn standing(&self) -> Standing {
+        Standing {
+            committed: self.order.committed,
+            digest: self.order.last_digest(),
+            runs: self.order.runs.as_slice().to_vec(),
+            snapshots: self.snapshots.offered(),
+        }
+    }
+}
+
+/// Why a node is refused, and whether asking again can help.
+pub struct Unfit {
+    pub text: String,
+    pub may_pass: bool,
+}
+
+impl Unfit {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            may_pass: false,
+        }
+    }
+
+    fn refused(refused: governance::Refused) -> Self {
+        Self {
+            text: refused.to_string(),
+            may_pass: refused.may_pass(),
+        }
+    }
+}
+
+/// The tuple of the node that speaks with `key`, signed by an owner that the constitution lists.
+pub fn signed_by_owner(
+    constitution: &Constitution,
+    credentials: &Credentials,
+    key: &PublicKey,
+    now: Millis,
+) -> Result<SignedTuple, Unfit> {
+    let chain = credentials
+        .owner_chain
+        .iter()
+        .map(|der| Certificate::from_der(der))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Unfit::new(format!("its owner's certificates: {e}")))?;
+    let tuple = SignedTuple::verify(&credentials.tuple, &chain, constitution, now)
+        .map_err(Unfit::refused)?;
+    if tuple.tuple().key != *key {
+        return Err(Unfit::new(
+            "its owner signed for another key than the one that it speaks with",
+        ));
+    }
+    Ok(tuple)
+}
+
+/// The verdict on a node's evidence.
+pub fn appraise(
+    constitution: &Constitution,
+    network: &NetworkId,
+    credentials: &Credentials,
+    key: &PublicKey,
+    purpose: Purpose,
+    challenge: &[u8],
+    now: Millis,
+) -> Result<Attested, Unfit> {
+    let expected = report_data(network, purpose, &key.fingerprint(), challenge);
+    let attested = tee::appraise(
+        &credentials.evidence,
+        &credentials.endorsements,
+        &constitution.tee,
+        &constitution.code,
+        &expected,
+        now,
+    )
+    .map_err(|e| Unfit {
+        // Clocks are apart: another leader's may be nearer.
+        may_pass: matches!(e, tee::Refused::Age { .. }),
+        text: format!("its evidence: {e}"),
+    })?;
+    if attested.code().name != "manager" {
+        return Err(Unfit::new("its evidence is of an image that is no manager"));
+    }
+    Ok(attested)
+}
