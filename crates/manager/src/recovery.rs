@@ -221,6 +221,7 @@ impl Node {
             .into_iter()
             .flatten()
         {
+            self.local.truncated(from);
             send_host(
                 out,
                 manager_to_host::Message::Truncate(boundary::Truncate { from: from.0 }),
