@@ -479,7 +479,11 @@ impl Node {
                     "governance",
                     &format!("node {node} is replaced or removed"),
                 );
-                if !self.state.node(*node).is_some_and(governance::Node::is_heard) {
+                if !self
+                    .state
+                    .node(*node)
+                    .is_some_and(governance::Node::is_heard)
+                {
                     self.close_node(*node, out);
                 }
             }

@@ -35,23 +35,17 @@ pub enum Link {
 impl Node {
     /// Where a node is reached: from the ledger, or from whom admitted this one.
     pub fn address_of(&self, node: NodeId) -> Option<String> {
-        let listed = self
-            .state
-            .node(node)
-            .filter(|n| n.is_served())
-            .map(|n| n.address.clone());
-        listed.or_else(|| {
-            self.known
-                .values()
-                .find(|k| k.node == node)
-                .map(|k| k.address.clone())
-        })
+        if let Some(listed) = self.state.node(node) {
+            return listed.is_heard().then(|| listed.address.clone());
+        }
+        let known = self.known.values().find(|k| k.node == node);
+        known.map(|k| k.address.clone())
     }
 
     /// Which node speaks with this key, if it is one to listen to.
     pub fn node_of(&self, key: &PublicKey) -> Option<NodeId> {
         match self.state.node_by_key(key) {
-            Some(node) => node.is_served().then_some(node.id),
+            Some(node) => node.is_heard().then_some(node.id),
             None => self.known.get(key).map(|k| k.node),
         }
     }
