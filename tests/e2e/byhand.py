@@ -91,6 +91,9 @@ def toml(value, path=()):
 class ByHand:
     """Two running nodes, and a place in the constitution for a third."""
 
+    # Of the constitution, in TOML, where the defaults do not fit a test.
+    settings_lines = ()
+
     def __init__(self, directory):
         self.directory = directory
         self.actors = {name: keys(name, directory / "actors") for name in MEMBERS}
@@ -109,6 +112,7 @@ class ByHand:
         settings = self.directory / "kv.json"
         settings.write_text("{}")
         lines = [f'network = "{name}"', "genesis_time_ms = 1700000000000"]
+        lines += self.settings_lines
         for actor, files in [*self.actors.items(), ("adventure", self.customer)]:
             role = "participant" if actor == "adventure" else "member"
             lines += ["[[actors]]", f'name = "{actor}"', f'roles = ["{role}"]']

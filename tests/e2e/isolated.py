@@ -214,6 +214,10 @@ class Restartable(byhand.Started):
 class Apart(byhand.ByHand):
     """Three nodes that can be killed and started again; with a switch, also two places for clients."""
 
+    node_type = Restartable
+    # A snapshot every few seconds under load.
+    settings_lines = ("[settings]", "snapshot_entries = 1000")
+
     def __init__(self, directory, switch=None):
         self.directory = directory
         self.switch = switch
@@ -228,7 +232,7 @@ class Apart(byhand.ByHand):
         self.constitution = self.constitute(directory / "network", "trade.example", RELEASE)
         self.nodes = []
         for number, owner in enumerate(OWNERS):
-            node = Restartable(self, owner, machines[owner], create=number == 0)
+            node = self.node_type(self, owner, machines[owner], create=number == 0)
             self.nodes.append(node)
             wanted = "leading" if number == 0 else "following"
             processes.wait_until(f"{owner} is {wanted}", lambda node=node, w=wanted: node.phase() == w, 60)

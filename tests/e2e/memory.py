@@ -68,7 +68,7 @@ def main():
         gauges = joiner.gauges()
         print(
             f"{joiner.owner} with an empty disk voted after {time.monotonic() - began:.1f} s; "
-            f"fetched {gauges['fetched_bytes'] / 1e6:.1f} MB; {gauges}"
+            f"fetched {gauges['fetched_bytes'] / 1e6:.1f} MB of {size / 1e6:.0f} MB; {gauges}"
         )
         began = time.monotonic()
         done = coco("ledger", "verify", network.nodes[0].directory / "data", "--constitution", network.constitution)

@@ -86,7 +86,7 @@ def test_a_rolling_restart_under_load_fails_and_loses_nothing(network, capsys):
     ways = gateways(network)
     # Large values of few keys: a long ledger and a small state.
     began = time.monotonic()
-    filled = Writers(ways, in_flight=8, value_bytes=60_000, prefix="fill", keys=100, count=FILLED)
+    filled = Writers(ways, in_flight=8, value_bytes=60_000, prefix="fill", keys=10, count=FILLED)
     filled.join(120)
     ledger = min(node.ledger_bytes() for node in network.nodes)
     with capsys.disabled():
@@ -130,8 +130,8 @@ def test_a_rolling_restart_under_load_fails_and_loses_nothing(network, capsys):
     assert count / took >= RATE
     for owner, _, seconds, missed, gauges in restarted:
         assert seconds < BACK_SECONDS, f"{owner} took {seconds:.2f} s"
-        # Besides the entries missed come those made while it read its files, and whole batches.
-        assert gauges["fetched_bytes"] <= 1.5 * missed + 1_000_000, (owner, missed, gauges)
+        # Besides the entries missed may come those made meanwhile, and a snapshot of the small state.
+        assert gauges["fetched_bytes"] <= 1.5 * missed + 2_000_000, (owner, missed, gauges)
 
 
 def test_nodes_killed_and_started_again_and_again(network, capsys):
