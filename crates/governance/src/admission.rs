@@ -79,13 +79,6 @@ impl State {
         if Some(tuple.network) != self.network() {
             return Err(Refused::WrongNetwork);
         }
-        let current = self.constitution_digest();
-        if tuple.constitution != current {
-            return Err(Refused::WrongConstitution {
-                approved: tuple.constitution,
-                current,
-            });
-        }
         if constitution.actor(&tuple.owner).is_none() {
             return Err(Refused::UnknownOwner {
                 owner: tuple.owner.clone(),
@@ -107,6 +100,19 @@ impl State {
             address: tuple.address.clone(),
         };
         let former = self.last_at(&slot);
+        // A newcomer's owner has approved what is in force. One that returns was let in before: votes
+        // since then change nothing about whose node it is.
+        let current = self.constitution_digest();
+        let was_in_force = self
+            .versions()
+            .iter()
+            .any(|version| version.digest == tuple.constitution);
+        if tuple.constitution != current && !(former.is_some() && was_in_force) {
+            return Err(Refused::WrongConstitution {
+                approved: tuple.constitution,
+                current,
+            });
+        }
         if let Some(node) = former.filter(|n| n.departure == Some(Departure::Ejected)) {
             return Err(Refused::Ejected {
                 owner: tuple.owner.clone(),

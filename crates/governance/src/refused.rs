@@ -34,7 +34,7 @@ pub enum Refused {
     #[error("the node tuple is for another network")]
     WrongNetwork,
     #[error(
-        "the owner approved constitution {approved}, but {current} is in force; approve that and try again"
+        "the owner approved constitution {approved}, but {current} is in force; look at that (`coco constitution fetch`), approve it and start the node with it"
     )]
     WrongConstitution { approved: Digest, current: Digest },
     #[error("the node's key was used by node {node} before; a node makes a new key at every start")]
@@ -143,13 +143,15 @@ pub enum Refused {
 
 impl Refused {
     /// Whether a joiner that is refused for this may be admitted later without doing anything but
-    /// ask again, because what is missing is a vote or a moment.
+    /// ask again, because what is missing is a vote or a moment. It may have approved what a vote is
+    /// about to put into force.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
             Self::NotCreated
                 | Self::UnknownOwner { .. }
                 | Self::NotListed { .. }
+                | Self::WrongConstitution { .. }
                 | Self::Ejected { .. }
                 | Self::NoStandingVote
                 | Self::Outdated

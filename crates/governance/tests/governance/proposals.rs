@@ -841,3 +841,38 @@ fn bad_changes_are_told_apart() {
         Err(Refused::Change(BadChange::Contradictory(_)))
     ));
 }
+
+#[test]
+fn a_newcomers_owner_approved_what_is_in_force_and_one_that_returns_what_was() {
+    let mut script = Script::new(3, |_| {});
+    let decide = |script: &mut Script, change| {
+        let number = script.propose("ada", &[change]).expect("a poll");
+        script.votes(number, "ada=for bob=for");
+    };
+    let wrong = |verdict| match verdict {
+        Err(refused @ Refused::WrongConstitution { .. }) => refused,
+        other => panic!("{other:?}"),
+    };
+    let first = script.state.constitution_digest();
+    decide(&mut script, Change::AddNode(slot("cat")));
+    let second = script.state.constitution_digest();
+    // Approved before the vote that lists it: not what is in force. Asking again may help.
+    let refused = wrong(script.join_approving("cat", 110, first));
+    assert!(refused.may_pass(), "{refused}");
+    script
+        .join_approving("cat", 110, second)
+        .expect("approved what is in force");
+    decide(&mut script, harmless());
+    script
+        .join_approving("cat", 111, second)
+        .expect("its owner approved what was in force");
+    script
+        .join_approving("bob", 112, first)
+        .expect("and bob's that of the genesis");
+    wrong(script.join_approving("cat", 113, types::Digest([7; 32])));
+    // Who needs a vote to return is a newcomer.
+    decide(&mut script, Change::SetListedNodesReturn { value: false });
+    decide(&mut script, Change::ReadmitNode(slot("cat")));
+    wrong(script.join_approving("cat", 114, second));
+    script.join("cat", 114).expect("readmitted");
+}

@@ -120,11 +120,21 @@ impl Script {
         self.state.apply(index, self.now, &read)
     }
 
-    /// A new incarnation of a listed node.
+    /// A new incarnation of a listed node, whose owner approved what is in force.
     pub fn join(&mut self, owner: &str, seed: u8) -> Result<Vec<Fact>, Refused> {
+        self.join_approving(owner, seed, self.state.constitution_digest())
+    }
+
+    /// A new incarnation of a listed node, whose owner approved this constitution.
+    pub fn join_approving(
+        &mut self,
+        owner: &str,
+        seed: u8,
+        approved: Digest,
+    ) -> Result<Vec<Fact>, Refused> {
         let constitution = self.state.constitution().expect("created").clone();
         let mut tuple = self.world.tuple(owner, key(seed).public());
-        tuple.constitution = constitution.digest();
+        tuple.constitution = approved;
         let signer = self.holder(owner);
         let signed = governance::SignedTuple::verify(
             &tuple.sign(&signer.key),
