@@ -13,6 +13,10 @@ use crate::node::{EXIT_STORAGE, Node, Reading, send_host};
 /// Most bytes that one read of the host may bring.
 pub const READ_BYTES_MAX: u64 = 4 << 20;
 
+/// What to do when the files are not what they were.
+const HEALED: &str = "Look at the disk, then start the node again: it keeps what its files still \
+                      prove and fetches the rest from the others";
+
 /// A committed entry from the host's files, checked.
 pub struct Read {
     /// As it is stored.
@@ -56,7 +60,10 @@ impl Node {
             return self.end(
                 out,
                 EXIT_STORAGE,
-                &format!("the ledger's files cannot be read: {}", read.failure),
+                &format!(
+                    "the ledger's files cannot be read: {}. {HEALED}",
+                    read.failure
+                ),
             );
         }
         let mut entries: Vec<Read> = Vec::with_capacity(read.entries.len());
@@ -64,7 +71,10 @@ impl Node {
             match self.check_read(index, &bytes) {
                 Ok(opened) => entries.push(Read { bytes, opened }),
                 Err(reason) => {
-                    return self.end(out, EXIT_STORAGE, &format!("entry {index} in the ledger's files is not the one that was committed: {reason}"));
+                    let text = format!(
+                        "entry {index} in the ledger's files is not the one that was committed: {reason}. {HEALED}"
+                    );
+                    return self.end(out, EXIT_STORAGE, &text);
                 }
             }
         }
