@@ -45,8 +45,8 @@ def main():
         for owner, sizes in before.items():
             told(f"{owner} after {first} writes", sizes)
         while work.thread.is_alive():
-            work.thread.join(20)
-            print(f"  {work.count()} writes, {work.count() / (time.monotonic() - began):.0f} a second", flush=True)
+            work.thread.join(5)
+            told(f"{network.nodes[0].owner} after {work.count()} writes", resident(network.nodes[0]))
         work.join()
         assert not work.failed, work.failed[:5]
         took = time.monotonic() - began
