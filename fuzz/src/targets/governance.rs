@@ -226,11 +226,11 @@ pub fn message(data: &[u8]) {
             state.ballot(&read, START),
             state.withdraw(&read, START),
         ];
-        for command in commands.into_iter().flatten() {
+        // It is of one kind at most.
+        if let Some(command) = commands.into_iter().flatten().next() {
             state
                 .apply(Index(2), START, &command)
                 .expect("checked just now");
-            return;
         }
     });
 }
