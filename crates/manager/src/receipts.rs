@@ -493,6 +493,9 @@ mod tests {
 
     use super::*;
 
+    /// First and last entry of each read.
+    type Asked = Vec<(u64, u64)>;
+
     const NETWORK: NetworkId = NetworkId([7; 32]);
 
     /// A ledger as a leader makes it; whether it is committed, the test says.
@@ -610,7 +613,7 @@ mod tests {
             committed: Index,
             recent: &Tree,
             at_once: usize,
-        ) -> (Result<Vec<u8>, String>, Vec<(u64, u64)>) {
+        ) -> (Result<Vec<u8>, String>, Asked) {
             let index = self.batches[usize::try_from(height.0).expect("small") - 1];
             let mut gathering = Gathering::new(index, position);
             let mut asked = Vec::new();
