@@ -12,8 +12,8 @@ use crate::{Configuration, LogEntry, Runs};
 
 /// Entries that are applied stay in memory for followers up to this many.
 const WINDOW_ENTRIES_MAX: usize = 4096;
-/// And up to this many bytes: a follower that lost 64 MiB of batches reads from disk.
-const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// And up to this many bytes: a follower that lost 16 MiB of batches is sent them from disk.
+const WINDOW_BYTES_MAX: usize = 16 << 20;
 
 /// What a node knows when it starts: nothing by default, or the entries that its driver has on disk.
 #[derive(Debug, Default)]

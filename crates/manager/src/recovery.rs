@@ -243,7 +243,13 @@ impl Node {
             return Some(chosen);
         }
         let newest = restoring.snapshots.iter().max_by_key(|s| s.0)?;
-        let worth = self.settings().snapshot_entries / 2;
+        // Who has most of the ledger fetches what it missed, not the whole state.
+        let between = self.settings().snapshot_entries;
+        let worth = if base == Index::ZERO {
+            between / 2
+        } else {
+            between
+        };
         let ahead = newest.0.0.checked_sub(base.0)?;
         (ahead > worth && newest.0 <= restoring.committed).then_some(*newest)
     }
