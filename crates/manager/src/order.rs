@@ -11,7 +11,7 @@ use crate::parts::ManagerPart;
 
 /// Entries whose leaves stay in memory behind the last signature, so that their receipts need no
 /// reading: a few seconds of full load.
-const LEAVES_KEPT_ENTRIES: u64 = 4096;
+const LEAVES_KEPT_ENTRIES: u64 = 512;
 
 /// Digests of committed entries that are remembered, for whoever compares nodes.
 const DIGESTS_KEPT: usize = 4096;
