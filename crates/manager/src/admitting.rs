@@ -102,43 +102,23 @@ impl Node {
             );
         };
         let now = self.order.time.max(self.clock);
-        let leads = self.order.leading.as_ref().is_some_and(|l| l.opened);
-        let verdict =
-            signed_by_owner(constitution, &join.credentials, key, now).and_then(|tuple| {
-                // What a vote may mend is told before what it may mend, too: the platform of a node
-                // that is not listed yet need not be, either.
-                if leads && self.node_of(key).is_none() {
-                    let listed = self.state.admit(&tuple).map(|_| ());
-                    listed.map_err(Unfit::refused)?;
-                }
-                appraise(
-                    constitution,
-                    &self.setup.network,
-                    &join.credentials,
-                    key,
-                    Purpose::Join,
-                    &nonce,
-                    now,
-                )
-                .map(|attested| (attested, tuple))
-            });
-        let (attested, tuple) = match verdict {
-            Ok(appraised) => appraised,
-            Err(reason) => {
-                log(
-                    out,
-                    2,
-                    "join",
-                    &format!("a node is refused: {}", reason.text),
-                );
-                return self.refuse(connection, &reason.text, reason.may_pass, out);
+        let known = self.node_of(key);
+        let tuple = signed_by_owner(constitution, &join.credentials, key, now).and_then(|tuple| {
+            // What a vote may mend is told before what it may mend, too: the platform of a node that
+            // is not listed yet need not be, either.
+            if known.is_none() {
+                let listed = self.state.admit(&tuple).map(|_| ());
+                listed.map_err(Unfit::refused)?;
             }
+            Ok(tuple)
+        });
+        let tuple = match tuple {
+            Ok(tuple) => tuple,
+            Err(unfit) => return self.refuse_unfit(connection, &unfit, out),
         };
-        if let Some(node) = self.node_of(key) {
-            self.admitting.insert(node, connection);
-            return self.tell_joined(node, out);
-        }
-        if !leads {
+        // Whose owner signed for a place in the list may know who leads. The leader judges its
+        // evidence: this node may not have heard yet of a vote that endorses it.
+        if known.is_none() && !self.order.leading.as_ref().is_some_and(|l| l.opened) {
             return match self.leader().and_then(|leader| self.address_of(leader)) {
                 Some(address) => self.answer(connection, &PeerMessage::Redirect { address }),
                 None => self.refuse(
@@ -148,6 +128,23 @@ impl Node {
                     out,
                 ),
             };
+        }
+        let verdict = appraise(
+            constitution,
+            &self.setup.network,
+            &join.credentials,
+            key,
+            Purpose::Join,
+            &nonce,
+            now,
+        );
+        let attested = match verdict {
+            Ok(attested) => attested,
+            Err(unfit) => return self.refuse_unfit(connection, &unfit, out),
+        };
+        if let Some(node) = known {
+            self.admitting.insert(node, connection);
+            return self.tell_joined(node, out);
         }
         if self.order.leading.as_ref().is_some_and(|l| l.changing)
             || self.engine_is_joint()
@@ -175,6 +172,12 @@ impl Node {
                 self.refuse(connection, &refused.to_string(), refused.may_pass(), out);
             }
         }
+    }
+
+    fn refuse_unfit(&mut self, connection: u64, unfit: &Unfit, out: &mut Vec<Output>) {
+        let told = format!("a node is refused: {}", unfit.text);
+        log(out, 2, "join", &told);
+        self.refuse(connection, &unfit.text, unfit.may_pass, out);
     }
 
     fn refuse(&mut self, connection: u64, reason: &str, retry: bool, out: &mut Vec<Output>) {
