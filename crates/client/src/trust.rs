@@ -46,7 +46,8 @@ impl Trust {
         }
     }
 
-    /// Also asks for evidence that satisfies the constitution's manifests.
+    /// Also asks for evidence that satisfies the manifests of a constitution of this network, such
+    /// as the one in force.
     #[must_use]
     pub fn with_constitution(mut self, constitution: Constitution) -> Self {
         self.constitution = Some(constitution);
@@ -84,7 +85,8 @@ impl Trust {
                     address: address.to_owned(),
                     reason,
                 };
-                if statement.network != constitution.network_id() {
+                // The pin says which network it is; members may have changed its constitution since.
+                if self.pinned.is_none() && statement.network != constitution.network_id() {
                     return Err(wrong(format!(
                         "it belongs to the network {}, and the constitution makes {}",
                         statement.network,

@@ -199,8 +199,10 @@ fn get(http: &mut Http, target: &str) -> Result<Vec<u8>, Problem> {
 
 #[test]
 fn an_endorsed_node_of_the_pinned_network_is_talked_to() {
-    let constitution = constitution();
+    let mut constitution = constitution();
     let vn = vn(50, constitution.network_id(), 7, Manner::Answers);
+    // Members have changed it since the network began; the pin says which network it is.
+    constitution.settings.lease_length_ms += 1;
     let trust = Trust::pinned(network(50).1).with_constitution(constitution);
     let mut http = open(trust, &[&vn]).expect("believed");
     assert_eq!(get(&mut http, "/a").expect("answered"), b"/a");
@@ -233,13 +235,15 @@ fn nothing_is_sent_to_another_network_or_to_code_that_nobody_endorsed() {
 
     let unendorsed = vn(52, id, 8, Manner::Answers);
     let trust = Trust::pinned(good.clone()).with_constitution(constitution.clone());
-    let problem = open(trust.clone(), &[&unendorsed]).err().expect("refused");
+    let problem = open(trust, &[&unendorsed]).err().expect("refused");
     assert!(
         matches!(problem, Problem::EvidenceRefused { .. }),
         "{problem}"
     );
 
     let elsewhere = vn(52, NetworkId([3; 32]), 7, Manner::Answers);
+    // Without a pin only the constitution says which network is meant.
+    let trust = Trust::under(constitution);
     let problem = open(trust, &[&elsewhere]).err().expect("refused");
     assert!(matches!(problem, Problem::WrongNetwork { .. }), "{problem}");
     for vn in [stranger, unendorsed, elsewhere] {
