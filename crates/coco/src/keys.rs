@@ -86,8 +86,14 @@ impl Kit {
         }
     }
 
-    /// Writes the files; private ones for their owner only. Refuses to overwrite.
-    pub(crate) fn write(&self, directory: &Path, name: &str) -> Result<KitFiles, Failure> {
+    /// Writes the files; private ones for their owner only, and those that people use as `lock` makes
+    /// them. Refuses to overwrite.
+    pub(crate) fn write(
+        &self,
+        directory: &Path,
+        name: &str,
+        lock: &mut dyn FnMut(&Identity) -> String,
+    ) -> Result<KitFiles, Failure> {
         let at = |suffix: &str| directory.join(format!("{name}{suffix}"));
         let files = KitFiles {
             issuer: at("-issuing.pem"),
@@ -101,10 +107,10 @@ impl Kit {
         };
         std::fs::create_dir_all(directory)
             .doing(|| format!("make the directory {}", directory.display()))?;
-        write_private(&files.issuer, &self.issuer.to_pem())?;
-        write_private(&files.identity, &self.identity.to_pem())?;
+        write_private(&files.issuer, &lock(&self.issuer))?;
+        write_private(&files.identity, &lock(&self.identity))?;
         write_private(&files.agent, &self.agent.to_pem())?;
-        write_private(&files.platform_root, &self.platform_root.to_pem())?;
+        write_private(&files.platform_root, &lock(&self.platform_root))?;
         write_private(&files.platform_key, &self.platform.to_pem())?;
         write_public(
             &files.certificate,
@@ -248,7 +254,9 @@ mod tests {
     fn private_files_are_their_owners_and_nothing_is_overwritten() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let kit = Kit::make("ada", &mut Entropy::new(&[2; 32]), Millis(400 * DAY_MS));
-        let files = kit.write(directory.path(), "ada").expect("written");
+        let files = kit
+            .write(directory.path(), "ada", &mut |i| i.to_pem())
+            .expect("written");
         for path in [
             &files.issuer,
             &files.identity,
@@ -263,6 +271,7 @@ mod tests {
         }
         let again = Identity::read(&files.agent).expect("readable");
         assert_eq!(again.chain, kit.agent.chain);
-        assert!(kit.write(directory.path(), "ada").is_err());
+        let again = kit.write(directory.path(), "ada", &mut |i| i.to_pem());
+        assert!(again.is_err());
     }
 }

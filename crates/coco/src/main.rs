@@ -51,7 +51,7 @@ enum What {
     /// Makes a network's constitution
     #[command(subcommand)]
     Network(network::NetworkCommand),
-    /// Shows a constitution
+    /// Shows, compares, fetches and approves constitutions
     #[command(subcommand)]
     Constitution(network::ConstitutionCommand),
     /// Makes an actor's keys

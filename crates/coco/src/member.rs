@@ -1,9 +1,9 @@
 //! `coco member`: an actor's keys and certificates, made offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use client::Identity;
+use client::{Identity, Problem};
 
 use crate::failure::Failure;
 use crate::keys::{self, Kit};
@@ -27,6 +27,10 @@ pub(crate) struct Keygen {
     /// Directory for the files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Holds a passphrase, on one line, for the keys that people use: NAME.pem, NAME-issuing.pem and
+    /// NAME-platform-root.pem. Agent and platform work unattended; theirs stay without
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +47,9 @@ pub(crate) struct Issue {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Holds the passphrase of the issuing key, on one line, if one protects it
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(command: &MemberCommand) -> Result<(), Failure> {
@@ -63,8 +70,17 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
              letter or digit at both ends"
         )));
     }
-    let kit = Kit::make(name, &mut keys::entropy()?, keys::now());
-    let files = kit.write(&arguments.out, name)?;
+    let passphrase = passphrase(arguments.passphrase_file.as_deref())?;
+    if passphrase.as_ref().is_some_and(|text| text.is_empty()) {
+        return Err(Failure::input("the passphrase file is empty"));
+    }
+    let mut entropy = keys::entropy()?;
+    let kit = Kit::make(name, &mut entropy, keys::now());
+    let mut lock = |identity: &Identity| match &passphrase {
+        Some(text) => identity.to_locked_pem(text, entropy.bytes(), entropy.bytes()),
+        None => identity.to_pem(),
+    };
+    let files = kit.write(&arguments.out, name, &mut lock)?;
     let rows = [
         (
             "certificate",
@@ -122,11 +138,22 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
     Ok(())
 }
 
+fn passphrase(path: Option<&Path>) -> Result<Option<crypto::Zeroizing<String>>, Failure> {
+    path.map(|path| crate::governing::read_passphrase(path).map_err(Failure::input))
+        .transpose()
+}
+
 fn issue(
     arguments: &Issue,
     make: impl Fn(&str, &Identity, &mut crypto::Entropy, types::Millis) -> Identity,
 ) -> Result<(), Failure> {
-    let issuer = Identity::read(&arguments.issuer)?;
+    let given = passphrase(arguments.passphrase_file.as_deref())?;
+    let mut asked = || {
+        given.clone().ok_or_else(|| {
+            Problem::Identity("a passphrase protects the key: give --passphrase-file".into())
+        })
+    };
+    let issuer = Identity::read_with(&arguments.issuer, &mut asked)?;
     if !issuer.chain[0].is_authority() {
         return Err(Failure::input(format!(
             "{} may not issue certificates; `coco member keygen` makes NAME-issuing.pem, which may",

@@ -1,6 +1,6 @@
 //! `coco network create` and `coco constitution`: from the members' text to the digest they approve.
 //!
-//! Nothing here needs a network or a key. What a node is started with is `constitution.cbor`, whose
+//! Nothing here but `fetch` needs a network or a key. What a node is started with is `constitution.cbor`, whose
 //! digest every owner compares before it signs for its node.
 
 use std::path::{Path, PathBuf};
@@ -33,6 +33,23 @@ pub(crate) enum ConstitutionCommand {
     Show(Show),
     /// Prints the digest that owners approve and the network's identity
     Digest(Show),
+    /// Prints what differs between two constitutions
+    Diff(Diff),
+    /// Obtains the constitution in force from a network, or what a proposal would make of it
+    Fetch(crate::governing::Fetch),
+    /// Approves a constitution for a node, after showing it
+    Approve(crate::governing::Approve),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The constitution before: TOML, canonical, or a directory
+    before: PathBuf,
+    /// The constitution after
+    after: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +106,17 @@ pub(crate) fn constitution(command: &ConstitutionCommand) -> Result<(), Failure>
             }
             Ok(())
         }
+        ConstitutionCommand::Diff(arguments) => {
+            let lines = read(&arguments.before)?.diff(&read(&arguments.after)?);
+            if arguments.json {
+                print::json(&serde_json::json!(lines));
+            } else {
+                lines.iter().for_each(|line| println!("{line}"));
+            }
+            Ok(())
+        }
+        ConstitutionCommand::Fetch(arguments) => crate::governing::fetch(arguments),
+        ConstitutionCommand::Approve(arguments) => crate::governing::approve(arguments),
     }
 }
 

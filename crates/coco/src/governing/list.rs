@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Proposals) -> Result<(), Failure> {
         let tally = &proposal["tally"];
         rows.push(vec![
             cell(&proposal["number"]),
-            cell(&proposal["status"]["status"]),
+            cell(&proposal["status"]),
             cell(&proposal["proposer"]),
             cell(&tally["in_favour"]),
             cell(&tally["against"]),

@@ -234,7 +234,7 @@ fn named(text: Option<&str>, admin: &mut Option<Admin>) -> Result<Digest, Failur
         .ok_or_else(|| Failure::failed(format!("the node names proposal {number} by no digest")))
 }
 
-fn digest(text: &str) -> Option<Digest> {
+pub(super) fn digest(text: &str) -> Option<Digest> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(Digest(bytes))

@@ -1,7 +1,7 @@
 //! With whose key, and through which node.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use client::{Admin, Identity, Problem, Signer, Trust, read_certificate};
@@ -41,23 +41,31 @@ impl Key {
 
     fn passphrase(&self, of: &str) -> Result<Zeroizing<String>, Problem> {
         let told = |text: String| Problem::Identity(text);
-        let text = if let Some(path) = &self.passphrase_file {
-            let refuse = |error| told(format!("read {}: {error}", path.display()));
-            if std::fs::metadata(path).map_err(refuse)?.len() > PASSPHRASE_BYTES_MAX {
-                return Err(told(format!("{} is no passphrase file", path.display())));
-            }
-            Zeroizing::new(std::fs::read_to_string(path).map_err(refuse)?)
+        if let Some(path) = &self.passphrase_file {
+            read_passphrase(path).map_err(told)
         } else if std::io::stdin().is_terminal() {
-            ask(of).map_err(|error| told(format!("read the passphrase: {error}")))?
+            let line = ask(of).map_err(|error| told(format!("read the passphrase: {error}")))?;
+            Ok(without_line_end(&line))
         } else {
-            return Err(told(format!(
+            Err(told(format!(
                 "a passphrase protects {of}: name its file with --passphrase-file"
-            )));
-        };
-        Ok(Zeroizing::new(
-            text.trim_end_matches(['\r', '\n']).to_owned(),
-        ))
+            )))
+        }
     }
+}
+
+/// The passphrase in a file of one line.
+pub(crate) fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, String> {
+    let refuse = |error| format!("read {}: {error}", path.display());
+    if std::fs::metadata(path).map_err(refuse)?.len() > PASSPHRASE_BYTES_MAX {
+        return Err(format!("{} is no passphrase file", path.display()));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(refuse)?);
+    Ok(without_line_end(&text))
+}
+
+fn without_line_end(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Asks at the terminal, which does not show what is typed.

@@ -143,6 +143,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether the text is a configuration.
+    pub(crate) fn check(text: &str) -> Result<(), String> {
+        Self::parse(text).map(drop)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if !governance::valid_address(&config.address) {

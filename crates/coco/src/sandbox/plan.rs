@@ -95,7 +95,7 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
     for number in 0..wish.nodes {
         let name = member(number);
         let kit = Kit::make(&name, &mut entropy, now);
-        let files = kit.write(&actors, &name)?;
+        let files = kit.write(&actors, &name, &mut |i| i.to_pem())?;
         listed.push(actor(&name, Role::Member, &kit));
         roots.push(Root(kit.platform_root.chain[0].der().to_vec()));
         nodes.push(Node {
@@ -115,7 +115,7 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
     let mut participants = Vec::new();
     for name in PARTICIPANTS {
         let kit = Kit::make(name, &mut entropy, now);
-        participants.push((name, kit.write(&actors, name)?));
+        participants.push((name, kit.write(&actors, name, &mut |i| i.to_pem())?));
         listed.push(actor(name, Role::Participant, &kit));
     }
     let (protocols, settings) = protocols(wish)?;
