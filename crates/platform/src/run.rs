@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 
 use boundary::{
     HostToManager, ManagerToWorker, Message, PlatformToManager, WorkerToManager, manager_to_host,
-    platform_to_manager,
+    platform_to_manager, worker_to_manager,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use types::Millis;
@@ -211,9 +211,13 @@ impl ManagerLoop {
     }
 
     fn send(&mut self) {
+        let mut snapshot_done = false;
         for output in self.out.drain(..) {
             match output {
                 ManagerOutput::Host(message) => {
+                    if let Some(manager_to_host::Message::StoreSnapshot(chunk)) = &message.message {
+                        snapshot_done |= chunk.last;
+                    }
                     if let Some(manager_to_host::Message::Exit(exit)) = &message.message {
                         let code = exit.code.min(u32::from(u8::MAX)) as i32; // at most 255
                         self.exit = Some((code, exit.reason.clone()));
@@ -236,6 +240,10 @@ impl ManagerLoop {
         self.host.write();
         self.platform.write();
         self.workers.values_mut().for_each(Link::write);
+        if snapshot_done {
+            // Its buffers were large and are gone.
+            syscalls::give_memory_back();
+        }
     }
 
     fn wait(&self) {
@@ -272,10 +280,17 @@ fn run_worker_loop<P: WorkerProcess>(mut manager: Link, process: &mut P) -> ! {
             }
         }
         process.flush(now, &mut out);
+        let mut snapshot_done = false;
         for message in out.drain(..) {
+            if let Some(worker_to_manager::Message::SnapshotChunk(chunk)) = &message.message {
+                snapshot_done |= chunk.last;
+            }
             manager.push(&message);
         }
         manager.write();
+        if snapshot_done {
+            syscalls::give_memory_back();
+        }
         let congested = manager.is_congested();
         // Work of its own goes on between messages, as long as the manager reads what comes of it.
         let at_once = (process.has_work() && !congested).then_some(&NO_TIME);

@@ -11,6 +11,15 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Gives pages that the allocator holds and nobody uses back to the kernel.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim looks at free memory of the allocator only and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Takes over a descriptor that the parent process left at this number.
 ///
 /// # Errors
