@@ -197,7 +197,7 @@ impl Disk {
     /// Changes a bit of an entry.
     pub fn spoil_entry(&mut self, index: u64, place: Place) {
         if let Some(entry) = self.entries.get_mut(&index) {
-            *entry = spoilt(entry, place);
+            *entry = spoilt(entry, place, Spoilt::Stored);
         }
     }
 
@@ -219,7 +219,7 @@ impl Disk {
             .get_mut(&index)
             .and_then(|file| file.get_mut(chunk))
         {
-            *chunk = spoilt(chunk, place);
+            *chunk = spoilt(chunk, place, Spoilt::Stored);
         }
     }
 }
@@ -233,7 +233,14 @@ pub enum Place {
     End,
 }
 
-pub fn spoilt(bytes: &Bytes, place: Place) -> Bytes {
+/// What lies on a disk and what is read of it change in different bits, or two faults could be none.
+#[derive(Debug, Clone, Copy)]
+pub enum Spoilt {
+    Stored = 0x10,
+    Read = 0x04,
+}
+
+pub fn spoilt(bytes: &Bytes, place: Place, which: Spoilt) -> Bytes {
     let mut bytes = bytes.to_vec();
     let at = match place {
         Place::Head(at) => usize::from(at).min(bytes.len().saturating_sub(1)),
@@ -241,7 +248,7 @@ pub fn spoilt(bytes: &Bytes, place: Place) -> Bytes {
         Place::End => bytes.len().saturating_sub(1),
     };
     if let Some(byte) = bytes.get_mut(at) {
-        *byte ^= 0x10;
+        *byte ^= which as u8;
     }
     bytes.into()
 }

@@ -5,7 +5,7 @@ use types::Millis;
 
 use super::lines::unnamed;
 use super::{Event, World};
-use crate::disk::{Place, spoilt};
+use crate::disk::{Place, Spoilt, spoilt};
 
 /// Exit codes of a manager that hosts know, docs/operating.md.
 const EXIT_STOPPED: u32 = 0;
@@ -172,7 +172,7 @@ impl World {
             None => "no such entries".to_owned(),
             Some(entry) => {
                 if spoil {
-                    *entry = spoilt(entry, Place::Middle);
+                    *entry = spoilt(entry, Place::Middle, Spoilt::Read);
                     node.read_spoilt = Some(read.first);
                 }
                 String::new()
