@@ -21,17 +21,25 @@ RELEASE = pathlib.Path(os.environ.get("COCO_RELEASE", ROOT / "target" / "release
 COCO = RELEASE / "coco"
 
 
+_given = set()
+
+
 def free_port(count=1):
-    """The first of some ports in a row that nobody uses now."""
+    """The first of some ports in a row that nobody uses now, and that were given to nobody before: who
+    asked may not have bound them yet."""
     while True:
         with contextlib.ExitStack() as held:
             # Below the range from which the system gives ports to connections that go out.
             port = random.randrange(20000, 32000)
+            ports = range(port, port + count)
+            if not _given.isdisjoint(ports):
+                continue
             try:
-                for number in range(port, port + count):
+                for number in ports:
                     held.enter_context(socket.socket()).bind(("127.0.0.1", number))
             except (OSError, OverflowError):
                 continue
+            _given.update(ports)
             return port
 
 
