@@ -36,13 +36,18 @@ impl Raft {
         if term == self.term && matches!(self.state, State::Leader(_)) {
             return; // Two leaders in one term: the sender is broken, and nothing it says counts.
         }
-        self.follow(term, Some(from), out);
         let clock = self.fit_clock;
         if self.unfit == Some(term) || !entries.iter().all(|entry| (self.fit)(entry, clock)) {
-            // As if nothing had come: who leads on like this will be voted out.
+            // As if nothing had come but its term: the election timer runs on, and who leads like this
+            // is voted out.
+            self.meets(term, None, out);
             self.unfit = Some(term);
+            if matches!(self.state, State::Follower { .. }) {
+                self.state = State::Follower { leader: None };
+            }
             return;
         }
+        self.follow(term, Some(from), out);
         self.leader_heard = self.now;
         self.round_seen = self.round_seen.max(round);
         if self.log.term_at(previous_index) != Some(previous_term) {

@@ -116,6 +116,11 @@ impl Node {
         }
     }
 
+    /// Whether its clock is further off than nodes tolerate of one another.
+    pub fn lies(&self) -> bool {
+        self.skew_ms.abs() > 1_000
+    }
+
     /// The host's clock.
     pub fn clock(&self, now: Millis) -> Millis {
         Millis(now.0.saturating_add_signed(self.skew_ms))

@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 
 use boundary::host_to_manager;
+use manager::Position;
 
 use super::{Blocked, Event, World};
 use crate::disk::Place;
 
-/// A network needs so long to outvote a host that lies about the time and to cut what it proposed.
+/// A network needs so long, once a host has stopped lying about the time, to cut what it proposed. Who
+/// lies has a longer log than all others and votes for none of them: a voter that the rest must do without.
 const LIE_MS: u64 = 10_000;
 
 impl World {
@@ -41,9 +43,11 @@ impl World {
         (!wires.is_empty()).then(|| *self.random.pick(&wires))
     }
 
-    /// Places that cannot be counted on, as far as the newest leader knows; all without a leader.
+    /// Places that cannot be counted on, as far as the newest leader knows; all without a leader, or
+    /// while one votes that ended before it learnt who it is.
     fn troubled(&self) -> BTreeSet<usize> {
-        let Some(leader) = self.leader() else {
+        let known = |leader: &Position| leader.voters.iter().all(|v| self.places.contains_key(v));
+        let Some(leader) = self.leader().filter(known) else {
             return (0..self.nodes.len()).collect();
         };
         let sound = |place: usize| {
@@ -59,6 +63,7 @@ impl World {
             !ending
                 && leader.voters.contains(&id)
                 && !leader.voters.iter().any(former)
+                && !node.lies()
                 && node.lied_at.is_none_or(|at| at.0 + LIE_MS < self.now.0)
         };
         let cut: BTreeSet<usize> = self.blocked.iter().map(|(from, _)| *from).collect();
@@ -233,7 +238,7 @@ impl World {
         let kind = if lies { "lying clock" } else { "skew" };
         self.fault(kind, &format!("node {place} by {skew} ms"));
         let node = &mut self.nodes[place];
-        if lies || node.skew_ms.abs() > 1_000 {
+        if lies || node.lies() {
             node.lied_at = Some(self.now);
         }
         node.skew_ms = skew;
