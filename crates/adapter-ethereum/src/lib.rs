@@ -31,6 +31,7 @@ mod execute;
 mod front;
 mod machine;
 mod overlay;
+mod principal;
 mod receipt;
 mod settings;
 mod state;
@@ -42,6 +43,7 @@ pub mod dev;
 use std::sync::Arc;
 
 pub use block::{Stored as StoredHeader, header};
+pub use principal::{Carrier, Principal, Roles};
 pub use receipt::{Receipt, Status};
 pub use settings::{Alloc, Fork, Profile, Replay, Rules, Settings, TRANSACTION_GAS_CAP, Unusable};
 pub use state::{
