@@ -38,6 +38,8 @@ pub struct Config {
     #[serde(default)]
     pub agent: Agent,
     #[serde(default)]
+    pub webhook: Webhook,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -62,6 +64,13 @@ pub struct Protocol {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
+    pub socket: Option<PathBuf>,
+}
+
+/// Who calls the owner's webhook.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
     pub socket: Option<PathBuf>,
 }
 
@@ -136,6 +145,7 @@ impl Config {
         ]
         .into_iter()
         .chain(config.agent.socket.as_mut())
+        .chain(config.webhook.socket.as_mut())
         .chain(
             protocols
                 .values_mut()
@@ -225,9 +235,10 @@ mod tests {
         assert_eq!(
             (
                 config.agent.socket.is_some(),
+                config.webhook.socket.is_some(),
                 config.listen.metrics.is_some()
             ),
-            (true, true)
+            (true, true, true)
         );
         assert_eq!(config.log, Log::default());
     }

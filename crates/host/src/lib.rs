@@ -6,7 +6,8 @@
 //!
 //! One thread moves messages ([`node`]), one writes the ledger and one reads it ([`disk`]), one keeps
 //! snapshots ([`snapshots`]), one answers the metrics port ([`metrics`]), and a short-lived one asks
-//! the owner's agent for a signature ([`agent`]).
+//! the owner's agent for a signature ([`agent`]). Whoever calls the owner's webhook is told a number
+//! (`webhook`).
 
 pub mod agent;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod signals;
 pub mod snapshots;
 mod starting;
 pub mod storage;
+mod webhook;
 
 pub use config::Config;
 pub use node::{Ending, run};

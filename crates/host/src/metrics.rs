@@ -101,6 +101,7 @@ impl Metrics {
             "phase": status.phase, "node": status.node, "term": status.term,
             "leader": status.leader, "last": status.last, "committed": status.committed,
             "epoch": status.epoch, "connections": status.connections,
+            "events": status.events,
             "network": hex(&status.network),
             "network_certificate": hex(&status.network_certificate),
             "gauges": gauges,

@@ -28,6 +28,7 @@ use crate::network::{LISTENERS, Network, READ_BYTES, in_use};
 use crate::signals;
 use crate::snapshots::{self, Snapshots};
 use crate::starting;
+use crate::webhook::Webhook;
 
 const MANAGER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -95,6 +96,7 @@ struct Node {
     disk: Disk,
     snapshots: Snapshots,
     agent: Option<Agent>,
+    webhook: Option<Webhook>,
     metrics: Arc<Metrics>,
     tick: Duration,
     next_tick: Instant,
@@ -126,6 +128,8 @@ impl Node {
             metrics::serve(listener, metrics.clone()).map_err(|error| error.to_string())?;
         }
         let agent = config.agent.socket.as_deref().map(Agent::at);
+        let webhook = config.webhook.socket.as_deref().map(Webhook::at);
+        let webhook = webhook.transpose()?;
         starting::settle(config)?;
         // Whoever left the manager's socket supervises this process: without it, end in good order.
         // Said after the change of user, which would undo it.
@@ -167,6 +171,7 @@ impl Node {
             disk,
             snapshots,
             agent,
+            webhook,
             metrics,
             tick: Duration::from_millis(config.tick_ms),
             next_tick: Instant::now(),
@@ -311,7 +316,12 @@ impl Node {
             Some(FromManager::ReadEntries(read)) => self.disk.ask(disk::Job::Read(read)),
             Some(FromManager::SignTuple(sign)) => self.sign(sign.payload),
             Some(FromManager::Log(log)) => write_log(&log),
-            Some(FromManager::Status(status)) => self.metrics.keep(status),
+            Some(FromManager::Status(status)) => {
+                if let Some(webhook) = &mut self.webhook {
+                    webhook.tell(status.events);
+                }
+                self.metrics.keep(status);
+            }
             Some(FromManager::Pace(pace)) => self.network.pace(pace.connection, pace.paused),
             Some(FromManager::StoreSnapshot(store)) => {
                 self.snapshots.ask(snapshots::Job::Store(store));

@@ -489,6 +489,7 @@ impl Node {
                 committed: position.committed.0,
                 epoch: self.order.epoch.0,
                 connections: self.sessions.count(),
+                events: self.state.last_event(),
                 gauges,
                 network: Bytes::copy_from_slice(&self.setup.network.0),
                 network_certificate: self

@@ -37,7 +37,6 @@ pub(crate) struct Agent {
 impl Agent {
     /// Opens the socket for the host's user.
     pub(crate) fn listen(path: &Path, host_user: Option<u32>) -> Result<UnixListener, Failure> {
-        use std::os::unix::fs::PermissionsExt;
         let doing = || format!("open the agent's socket {}", path.display());
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -46,10 +45,7 @@ impl Agent {
             _ => {}
         }
         let listener = UnixListener::bind(path).doing(doing)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).doing(doing)?;
-        if let Some(user) = host_user {
-            std::os::unix::fs::chown(path, Some(user), Some(user)).doing(doing)?;
-        }
+        give(path, host_user).doing(doing)?;
         Ok(listener)
     }
 
@@ -109,6 +105,16 @@ impl Agent {
             }
         }
         Ok(tuple.sign(&self.identity.key))
+    }
+}
+
+/// Lets the host's user and nobody else speak to a socket.
+pub(super) fn give(socket: &Path, host_user: Option<u32>) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    match host_user {
+        Some(user) => std::os::unix::fs::chown(socket, Some(user), Some(user)),
+        None => Ok(()),
     }
 }
 

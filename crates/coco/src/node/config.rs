@@ -8,6 +8,7 @@ use governance::Constitution;
 use serde::{Deserialize, Serialize};
 use types::{Digest, NetworkId};
 
+use super::webhook;
 use crate::failure::Failure;
 
 /// A complete configuration with every key explained; `coco node config --example` prints it.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) protocols: BTreeMap<String, Protocol>,
     pub(crate) agent: Agent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<webhook::Config>,
     pub(crate) platform: Platform,
     #[serde(default)]
     pub(crate) users: Users,
@@ -165,6 +168,9 @@ impl Config {
                     .into(),
             );
         }
+        if let Some(webhook) = &config.webhook {
+            webhook.parse()?;
+        }
         Ok(config)
     }
 
@@ -183,6 +189,11 @@ impl Config {
         for path in paths
             .into_iter()
             .chain(self.images.as_mut())
+            .chain(
+                self.webhook
+                    .as_mut()
+                    .and_then(|webhook| webhook.ca.as_mut()),
+            )
             .chain(settings)
         {
             *path = base.join(&*path);
@@ -204,7 +215,12 @@ impl Config {
     }
 
     /// The configuration of `coco-host`.
-    pub(crate) fn for_host(&self, owner_chain: &Path, agent_socket: &Path) -> String {
+    pub(crate) fn for_host(
+        &self,
+        owner_chain: &Path,
+        agent_socket: &Path,
+        webhook_socket: &Path,
+    ) -> String {
         #[derive(Serialize)]
         struct Host<'a> {
             owner: &'a str,
@@ -223,6 +239,7 @@ impl Config {
             listen: &'a Listen,
             protocols: &'a BTreeMap<String, Protocol>,
             agent: BTreeMap<&'a str, &'a Path>,
+            webhook: BTreeMap<&'a str, &'a Path>,
             log: &'a Log,
         }
         let host = Host {
@@ -241,6 +258,11 @@ impl Config {
             listen: &self.listen,
             protocols: &self.protocols,
             agent: BTreeMap::from([("socket", agent_socket)]),
+            webhook: self
+                .webhook
+                .iter()
+                .map(|_| ("socket", webhook_socket))
+                .collect(),
             log: &self.log,
         };
         toml::to_string(&host).expect("tables, texts and numbers have a form in TOML")
@@ -260,8 +282,23 @@ mod tests {
         assert_eq!(config.disk_reserve_mib, disk_reserve_mib());
         config.start_from(Path::new("/etc/coco"));
         assert_eq!(config.directory, Path::new("/etc/coco/data"));
-        let host = config.for_host(Path::new("/c.pem"), Path::new("/a.socket"));
+        let host = config.for_host(
+            Path::new("/c.pem"),
+            Path::new("/a.socket"),
+            Path::new("/w.socket"),
+        );
         assert!(host.contains("socket = \"/a.socket\""), "{host}");
+        assert!(!host.contains("/w.socket"), "{host}");
+        config.webhook = Some(webhook::Config {
+            url: "https://hooks.example/".into(),
+            ca: None,
+        });
+        let host = config.for_host(
+            Path::new("/c.pem"),
+            Path::new("/a.socket"),
+            Path::new("/w.socket"),
+        );
+        assert!(host.contains("[webhook]\nsocket = \"/w.socket\""), "{host}");
         assert!(
             host.contains("settings = \"/etc/coco/network/ethereum.json\""),
             "{host}"

@@ -1,4 +1,5 @@
-//! `coco node start`: one validating node, that is its host, its launcher and the owner's agent.
+//! `coco node start`: one validating node, that is its host, its launcher, the owner's agent, and what
+//! calls the owner's webhook.
 //!
 //! Host and launcher are processes of their own and know one another by one socket only: its ends
 //! are left to them as inherited descriptors. The agent runs here, apart from both. A signal to stop
@@ -7,6 +8,7 @@
 mod agent;
 pub(crate) mod config;
 mod process;
+pub(crate) mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::images::Images;
 use agent::Agent;
 use config::Config;
 use process::Process;
+use webhook::Webhook;
 
 /// How long one of the two processes may live on after the other ended.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -154,9 +157,13 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
     let chain: String = identity.chain.iter().map(certificate_to_pem).collect();
     let owner_chain = runtime.path().join("owner.pem");
     let socket = runtime.path().join("agent.socket");
+    let webhook_socket = runtime.path().join("webhook.socket");
     let host_config = runtime.path().join("host.toml");
     crate::keys::write_public(&owner_chain, &chain)?;
-    crate::keys::write_public(&host_config, &config.for_host(&owner_chain, &socket))?;
+    crate::keys::write_public(
+        &host_config,
+        &config.for_host(&owner_chain, &socket, &webhook_socket),
+    )?;
     let agent = Agent {
         identity,
         owner: config.owner.clone(),
@@ -165,9 +172,17 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
         constitution: constitution.digest(),
     };
     let serving = tokio::spawn(agent.serve(Agent::listen(&socket, host_user)?));
+    let webhook = config.webhook.as_ref();
+    let webhook = webhook.map(|webhook| Webhook::listen(webhook, &webhook_socket, host_user));
+    let calling = webhook
+        .transpose()?
+        .map(|webhook| tokio::spawn(webhook.serve()));
     let (host, launcher) = processes(config, &images, &host_config, &constitution)?;
     let ended = watch(host, launcher).await;
     serving.abort();
+    if let Some(calling) = calling {
+        calling.abort();
+    }
     ended
 }
 

@@ -218,6 +218,7 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
                 )
             })
             .collect::<BTreeMap<_, _>>(),
+        webhook: None,
         agent: config::Agent {
             identity: node.files.agent.clone(),
         },
