@@ -125,6 +125,17 @@ impl Constitution {
                 }
                 self.actors[place].certificates.clone_from(certificates);
             }
+            Change::SetShareKey {
+                actor: name,
+                share_key,
+            } => {
+                let place =
+                    actor(name).ok_or_else(|| BadChange::Missing(format!("actor {name}")))?;
+                if self.actors[place].share_key == *share_key {
+                    return Err(unchanged());
+                }
+                self.actors[place].share_key = *share_key;
+            }
             Change::AddNode(new) => {
                 if slot(new).is_some() {
                     return Err(exists());
@@ -296,6 +307,7 @@ impl Change {
             Self::SetCertificates { actor, .. } => {
                 c.actor(actor).and_then(|a| digest(&a.certificates))
             }
+            Self::SetShareKey { actor, .. } => c.actor(actor).and_then(|a| digest(&a.share_key)),
             Self::SetTee(_) => digest(&c.tee),
             Self::SetVotingPolicy { kind: None, .. } => digest(&c.voting.policy),
             Self::SetVotingPolicy {

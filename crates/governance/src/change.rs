@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use tee::{CodeIdentity, Manifest, Platform};
+use threshold::Element;
 
-use crate::{Access, Actor, ChangeKind, Constitution, Listed, NodeSlot, Policy, Role, Rule};
+use crate::{
+    Access, Actor, ChangeKind, Constitution, Listed, NodeSlot, Policy, Role, Rule, share_key,
+};
 
 /// One change. In text: `change = "add-node"` and the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -174,6 +177,16 @@ pub enum Change {
         #[n(0)]
         actor: String,
     },
+    /// The share-transport key of an organisation, new or in place of a lost one; without a value it
+    /// goes, and the organisation holds no share any more.
+    #[n(27)]
+    SetShareKey {
+        #[n(0)]
+        actor: String,
+        #[n(1)]
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "share_key")]
+        share_key: Option<Element>,
+    },
 }
 
 /// An image, by what was measured.
@@ -227,7 +240,9 @@ impl Change {
                     .chain(audits.then_some(ChangeKind::Audit))
                     .collect()
             }
-            Self::SetCertificates { .. } => [ChangeKind::Certificate].into(),
+            Self::SetCertificates { .. } | Self::SetShareKey { .. } => {
+                [ChangeKind::Certificate].into()
+            }
             Self::AddNode(_)
             | Self::RemoveNode(_)
             | Self::MoveNode { .. }
@@ -260,22 +275,25 @@ impl Change {
         let actor = |name: &str| format!("actor {name}");
         let roles = |name: &str| format!("roles of {name}");
         let certificates = |name: &str| format!("certificates of {name}");
+        let share_key = |name: &str| format!("share key of {name}");
         let node = |address: &str| format!("node {address}");
         let code = |m: &Measured| format!("code {} on {}", hex::encode(&m.measurement), m.platform);
         match self {
             Self::AddActor(a) => vec![actor(&a.name)],
-            Self::RemoveActor { actor: name } => [actor(name), roles(name), certificates(name)]
-                .into_iter()
-                .chain(
-                    constitution
-                        .nodes
-                        .iter()
-                        .filter(|n| n.owner == *name)
-                        .map(|n| node(&n.address)),
-                )
-                .collect(),
+            Self::RemoveActor { actor: name } => {
+                let of_actor = [
+                    actor(name),
+                    roles(name),
+                    certificates(name),
+                    share_key(name),
+                ];
+                let nodes = constitution.nodes.iter().filter(|n| n.owner == *name);
+                let nodes = nodes.map(|n| node(&n.address));
+                of_actor.into_iter().chain(nodes).collect()
+            }
             Self::SetRoles { actor, .. } => vec![roles(actor)],
             Self::SetCertificates { actor, .. } => vec![certificates(actor)],
+            Self::SetShareKey { actor, .. } => vec![share_key(actor)],
             Self::AddNode(slot) | Self::RemoveNode(slot) | Self::ReadmitNode(slot) => {
                 vec![node(&slot.address)]
             }

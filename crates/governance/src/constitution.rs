@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+use threshold::Element;
 use types::{Digest, Millis, limits};
 
-use crate::{Listed, Standing, Voting, appended};
+use crate::{Listed, Standing, Voting, appended, share_key};
 
 /// The whole of it. Lists are kept sorted by name (nodes by owner, then address).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -72,6 +73,11 @@ pub struct Actor {
     /// Leaf certificates, or issuing intermediates under which the actor rolls its own.
     #[n(3)]
     pub certificates: Vec<Listed>,
+    /// T: the public part of its share-transport key, under which others send it its shares of the
+    /// network's threshold keys. `coco member share-key` makes one.
+    #[n(4)]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "share_key")]
+    pub share_key: Option<Element>,
 }
 
 impl Actor {
@@ -241,6 +247,22 @@ impl Constitution {
     /// Those who vote, in order of name.
     pub fn members(&self) -> impl Iterator<Item = &Actor> {
         self.actors.iter().filter(|a| a.is_member())
+    }
+
+    /// Who holds shares of the network's threshold keys, in order of name: actors that have a
+    /// share-transport key and a place for a node. Their places in this order, from 1, are their
+    /// indices in a key generation.
+    pub fn key_holders(&self) -> impl Iterator<Item = (&str, Element)> {
+        self.actors.iter().filter_map(|actor| {
+            let owns = self.nodes.iter().any(|n| n.owner == actor.name);
+            Some((&*actor.name, actor.share_key.filter(|_| owns)?))
+        })
+    }
+
+    /// Whether session keys are sealed to the actors. Without any share-transport key they are in
+    /// the memory of nodes alone.
+    pub fn seals_session_keys(&self) -> bool {
+        self.actors.iter().any(|a| a.share_key.is_some())
     }
 
     /// Whether a node of that owner may run at that address.

@@ -42,6 +42,13 @@ impl Constitution {
             let auditor = if actor.auditor { ", auditor" } else { "" };
             let text = format!("{}{auditor}", roles.join(", "));
             say(1, format!("actor {}", actor.name), text);
+            if let Some(key) = actor.share_key {
+                say(
+                    2,
+                    format!("share key of {}", actor.name),
+                    hex::encode(key.bytes()),
+                );
+            }
             for listed in &actor.certificates {
                 let kind = if listed.0.is_authority() {
                     "issuer"

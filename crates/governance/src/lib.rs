@@ -20,6 +20,7 @@ mod canonical;
 mod certificate;
 mod names;
 mod settings;
+mod share_key;
 mod summary;
 mod validate;
 

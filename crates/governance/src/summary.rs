@@ -47,6 +47,7 @@ impl Constitution {
                 )?;
             }
         }
+        self.write_keys(out)?;
         writeln!(out, "Validating nodes")?;
         for node in &self.nodes {
             writeln!(out, "  {:<20} {}", node.owner, node.address)?;
@@ -116,7 +117,6 @@ impl Constitution {
         }
         writeln!(out, "Settings")?;
         writeln!(out, "  {:<20} {}", "epoch", span(s.epoch_length_ms))?;
-        writeln!(out, "  {:<20} {} actors", "key threshold", s.key_threshold)?;
         writeln!(
             out,
             "  {:<20} {}",
@@ -143,6 +143,42 @@ impl Constitution {
             None => "by an act of the actors only".into(),
         };
         writeln!(out, "  {:<20} {restart}", "restart")
+    }
+
+    /// Who can open what is on disk when all nodes are gone.
+    fn write_keys(&self, out: &mut String) -> core::fmt::Result {
+        writeln!(out, "Session keys")?;
+        if !self.seals_session_keys() {
+            writeln!(
+                out,
+                "  not sealed: no actor has a share key. They are in the memory of the nodes alone,"
+            )?;
+            return writeln!(
+                out,
+                "  so if all nodes are lost, everything in the ledger is lost for good"
+            );
+        }
+        writeln!(
+            out,
+            "  sealed: any {} of these {} actors open them together, and fewer cannot",
+            self.settings.key_threshold,
+            self.key_holders().count()
+        )?;
+        for (name, key) in self.key_holders() {
+            writeln!(out, "  {name:<20} share key {}", hex::encode(key.bytes()))?;
+        }
+        let holds = |name: &str| self.key_holders().any(|(holder, _)| holder == name);
+        for actor in &self.actors {
+            if let Some(key) = actor.share_key.filter(|_| !holds(&actor.name)) {
+                writeln!(
+                    out,
+                    "  {:<20} share key {}, but no node, so it gets no share",
+                    actor.name,
+                    hex::encode(key.bytes())
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

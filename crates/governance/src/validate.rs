@@ -98,6 +98,7 @@ impl Constitution {
         problems.name("network", &self.network);
         problems.range("genesis_time_ms", self.genesis_time_ms.0, 1, 1 << 53);
         self.validate_actors(&mut problems);
+        self.validate_share_keys(&mut problems);
         self.validate_nodes(&mut problems);
         self.validate_voting(&mut problems);
         self.validate_standing(&mut problems);
@@ -181,6 +182,31 @@ impl Constitution {
                 };
                 problems.push(&certificates, text);
             }
+        }
+    }
+
+    /// Keys that are no element of the group were refused when they were read.
+    fn validate_share_keys(&self, problems: &mut Problems) {
+        if !self.seals_session_keys() {
+            return;
+        }
+        let mut owners = BTreeMap::new();
+        for actor in &self.actors {
+            let Some(key) = actor.share_key else { continue };
+            if let Some(other) = owners.insert(key, &actor.name) {
+                problems.push(
+                    format!("actors.{}.share_key", actor.name),
+                    format!("is the share key of {other:?}, too, who could take the place of this actor; each actor makes its own (`coco member share-key`)"),
+                );
+            }
+        }
+        let (holders, needed) = (self.key_holders().count(), self.settings.key_threshold);
+        if holders < needed as usize {
+            // usize has at least 32 bits here
+            problems.push(
+                "settings.key_threshold",
+                format!("{needed} actors must cooperate, but only {holders} have both a share key and a node, so that nobody could open a session key; give more owners a share_key, or lower the threshold"),
+            );
         }
     }
 

@@ -52,6 +52,7 @@ impl Consortium {
             roles: [role].into(),
             auditor: false,
             certificates: Listed::all(std::slice::from_ref(&organisation.certificate)),
+            share_key: None,
         };
         let image = |name: &str, measurement: [u8; 48]| CodeIdentity {
             name: name.into(),

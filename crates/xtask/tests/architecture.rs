@@ -12,9 +12,9 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// Lines of our own code that a manager may link, tests, comments and blank lines not counted.
 ///
 /// An auditor reads some 300 such lines an hour: at this size the whole trusted core is three weeks
-/// of one person. It stood at two thirds of this when governance by votes, threshold keys and
-/// snapshots were still to come. Who raises it says in the same commit what the lines are for.
-const MANAGER_LINES_MAX: usize = 24_000;
+/// of one person. It was 24,000 until the threshold cryptosystem (1,850 lines) and what governs its
+/// keys came in. Who raises it says in the same commit what the lines are for.
+const MANAGER_LINES_MAX: usize = 30_000;
 
 /// Crates of others that mean I/O or an async runtime, absent from every enclave's core.
 const INPUT_OUTPUT: &[&str] = &[

@@ -161,6 +161,7 @@ fn actor(name: &str, role: Role, kit: &Kit) -> Actor {
         roles: BTreeSet::from([role]),
         auditor: false,
         certificates: vec![Listed(kit.issuer.chain[0].clone())],
+        share_key: None,
     }
 }
 

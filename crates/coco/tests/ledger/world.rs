@@ -107,6 +107,7 @@ impl Writer {
                 roles: [Role::Member, Role::Participant].into(),
                 auditor: false,
                 certificates: vec![Listed(certificate.clone())],
+                share_key: None,
             }],
             nodes: vec![NodeSlot {
                 owner: "ada".into(),

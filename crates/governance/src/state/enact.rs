@@ -195,7 +195,9 @@ impl State {
             facts.push(Fact::EpochDue {
                 cause: EpochCause::Membership,
             });
-        } else if before.settings.key_threshold != after.settings.key_threshold {
+        } else if before.settings.key_threshold != after.settings.key_threshold
+            || !before.key_holders().eq(after.key_holders())
+        {
             facts.push(Fact::EpochDue {
                 cause: EpochCause::Threshold,
             });

@@ -13,20 +13,23 @@ fn the_documented_example_is_a_constitution_and_its_digest_is_stable() {
     let example = Constitution::from_toml(EXAMPLE).expect("docs/constitution.example.toml");
     // The test vector of docs/formats.md. If it changes, every network's identity changed.
     expect![[r#"
-        3801746293026f042b31544dfe606fffa8f8462bab6a5545a8b3ffe7e5615643
-        184fa42b6bd3ea3bc2044ef5120f75d6d5857dc2290beb309227613a9478a4e3
+        4ee1300f92506e0c3d9a53670801f868d0779ab21790fcd4655f3af83d63ed65
+        5d00e25bda30856724d2893574ad2bad3f1cfeee472caee7cb2b00c964caf6ae
     "#]]
     .assert_eq(&format!("{}\n{}\n", example.digest(), example.network_id()));
     assert_eq!(example.digest(), sha256(&example.to_cbor()));
     // The same without what later versions appended: the digest that the first version computed.
     let mut first = example.clone();
     first.standing.rules.clear();
+    for actor in &mut first.actors {
+        actor.share_key = None;
+    }
     expect!["a8f2a51041c0d89105e66a8cbd3e11e6be8fd5ccb1f0b592a8efa909cc4ddea6"]
         .assert_eq(&first.digest().to_string());
     expect![[r#"
         Constitution of trade.example
-          digest      3801746293026f042b31544dfe606fffa8f8462bab6a5545a8b3ffe7e5615643
-          network     184fa42b6bd3ea3bc2044ef5120f75d6d5857dc2290beb309227613a9478a4e3 (if it is the first)
+          digest      4ee1300f92506e0c3d9a53670801f868d0779ab21790fcd4655f3af83d63ed65
+          network     5d00e25bda30856724d2893574ad2bad3f1cfeee472caee7cb2b00c964caf6ae (if it is the first)
         Actors
           contoso              member, participant
             issuer "contoso issuing intermediate" b2bec969bd0c94d01eb54946a2e699399b4fe3b5d13722051b15c829a89e60da
@@ -34,6 +37,10 @@ fn the_documented_example_is_a_constitution_and_its_digest_is_stable() {
             issuer "fabrikam issuing intermediate" ebe23697a7706dda3c3fd9089c678205b589d0a65b09e86cd0a45872bbca4485
           northwind            participant
             leaf "northwind" 6104822f1919bfbd992037b7b8408d041cc2c6f1fc51b6af19f92273be298afa
+        Session keys
+          sealed: any 2 of these 2 actors open them together, and fewer cannot
+          contoso              share key 3056875c438fe78aba0d675375a12d5b25d0a1e9157df798fe0e9dab4004e043
+          fabrikam             share key e867abc754e0cb26a6d7dad91b854073283d43a1bb4ca0f20ded212e13e85c78
         Validating nodes
           contoso              coco.contoso.example:9000
           fabrikam             coco.fabrikam.example:9000
@@ -57,7 +64,6 @@ fn the_documented_example_is_a_constitution_and_its_digest_is_stable() {
           leader-verifies-signatures no
         Settings
           epoch                1 d
-          key threshold        2 actors
           session keys kept    1 h
           lease                1 d
           batch                1024 units, 2097152 bytes, 4 in flight
@@ -141,6 +147,7 @@ fn every_field_counts_in_the_digest() {
         },
         |c| c.actors[0].auditor = true,
         |c| c.actors[2].roles.extend([Role::Member]),
+        |c| c.actors[0].share_key = Some(crate::share_keys::share_key(1)),
         |c| c.nodes[0].address = "ada.example:9001".into(),
         |c| c.protocols[0].version = 2,
         |c| c.code.images[0].measurement[0] ^= 1,
@@ -367,15 +374,15 @@ fn text_that_is_no_constitution_is_told_where() {
     };
     let unknown = with("key_threshold", "key_treshold");
     expect![[r#"
-        read the constitution: TOML parse error at line 22, column 1
+        read the constitution: TOML parse error at line 23, column 1
            |
-        22 | key_treshold = 2
+        23 | key_treshold = 2
            | ^^^^^^^^^^^^
         unknown field `key_treshold`, expected one of `epoch_length_ms`, `key_threshold`, `session_key_ttl_ms`, `lease_length_ms`, `batch_units_max`, `batch_bytes_max`, `batches_in_flight_max`, `restart_faults_max`, `snapshot_entries`, `snapshot_minutes`, `snapshots_kept`"#]].assert_eq(&unknown);
     expect![[r#"
-        read the constitution: TOML parse error at line 40, column 10
+        read the constitution: TOML parse error at line 41, column 10
            |
-        40 | policy = "most"
+        41 | policy = "most"
            |          ^^^^^^
         expected "unanimous", "majority", "one" or "at least M" with a number M"#]]
     .assert_eq(&with("policy = \"majority\"", "policy = \"most\""));

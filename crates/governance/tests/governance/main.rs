@@ -12,5 +12,6 @@ mod replay;
 mod messages;
 mod polls;
 mod proposals;
+mod share_keys;
 mod standing;
 mod votes;

@@ -9,6 +9,7 @@ use tee::Platform;
 use types::NodeId;
 
 use crate::script::{Script, add_actor, harmless, slot, slot_at};
+use crate::share_keys::share_key;
 use crate::world::{MEASUREMENT, holder, voters};
 
 fn image(seed: u8) -> tee::CodeIdentity {
@@ -62,6 +63,10 @@ fn one_of_each(script: &Script) -> Vec<Change> {
         Change::SetCertificates {
             actor: "bob".into(),
             certificates: vec![Listed(certificate)],
+        },
+        Change::SetShareKey {
+            actor: "ada".into(),
+            share_key: Some(share_key(60)),
         },
         Change::AddNode(slot_at("bob", "bob.example:9001")),
         Change::RemoveNode(slot("eve")),
@@ -171,6 +176,7 @@ fn one_proposal_changes_everything_at_once() {
         + policy leader-verifies-signatures: yes
         + protocol kv, depth: "3"
         + rule second: accepts add-node when proposer.owns and owner.nodes <= 2
+        + share key of ada: 9479db04bd5945abc1e6fe7715769aef1e513795a83a9f14bc38428ffd7dde12
         + voting on node: one
         - actor cat: member
         - certificate of bob: leaf "bob"

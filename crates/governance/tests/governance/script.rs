@@ -43,6 +43,7 @@ pub fn add_actor(holder: &Holder, name: &str, roles: &[Role]) -> Change {
         roles: roles.iter().copied().collect(),
         auditor: false,
         certificates: vec![Listed(holder.certificate.clone())],
+        share_key: None,
     })
 }
 
@@ -68,6 +69,7 @@ impl Script {
                     roles: [Role::Member].into(),
                     auditor: false,
                     certificates: vec![Listed(holder.certificate.clone())],
+                    share_key: None,
                 });
             }
             holders.push(((*name).to_owned(), holder));

@@ -70,6 +70,7 @@ fn actor(name: &str, roles: &[Role], certificate: &Certificate) -> Actor {
         roles: roles.iter().copied().collect(),
         auditor: false,
         certificates: vec![Listed(certificate.clone())],
+        share_key: None,
     }
 }
 

@@ -1,0 +1,33 @@
+//! The public part of a share-transport key in text: hexadecimal, and refused unless it is one.
+//!
+//! Source: design of the threshold keys, "Equations". The identity of the group and encodings that
+//! are not canonical never become an [`Element`].
+
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::Serializer;
+use threshold::Element;
+
+/// What a person wrote is no such key.
+const EXPECTED: &str = "the share key is not the 64 hexadecimal digits of a ristretto255 element other than the identity; take what `coco member share-key` prints";
+
+pub(crate) fn serialize<S: Serializer>(
+    key: &Option<Element>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match key {
+        Some(key) => serializer.serialize_str(&hex::encode(key.bytes())),
+        None => serializer.serialize_none(),
+    }
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Element>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let bytes = hex::decode(&text).map_err(|_| D::Error::custom(EXPECTED))?;
+    Element::from_bytes(&bytes)
+        .map(Some)
+        .map_err(|_| D::Error::custom(EXPECTED))
+}
