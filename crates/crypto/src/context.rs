@@ -65,6 +65,12 @@ pub enum Context {
     ThresholdCiphertext,
     /// Challenge: a partial decryption was made with its holder's share (H4).
     ThresholdPartial,
+    /// A node over what its actor publishes in a key generation.
+    KeyGeneration,
+    /// The two keys of an epoch → the value by which they are known to be right.
+    EpochKeyCheck,
+    /// History key → key that seals the keys of the epoch before.
+    EpochLink,
 }
 
 impl Context {
@@ -102,6 +108,9 @@ impl Context {
             Self::ThresholdMask => b"coco/1 threshold mask",
             Self::ThresholdCiphertext => b"coco/1 threshold ciphertext",
             Self::ThresholdPartial => b"coco/1 threshold partial",
+            Self::KeyGeneration => b"coco/1 key generation",
+            Self::EpochKeyCheck => b"coco/1 epoch key check",
+            Self::EpochLink => b"coco/1 epoch link",
         }
     }
 }

@@ -150,6 +150,40 @@ pub enum Fact {
         #[n(0)]
         cause: EpochCause,
     },
+    /// The actors begin to make a threshold key.
+    #[n(18)]
+    KeyGeneration {
+        #[n(0)]
+        number: u64,
+    },
+    /// An actor did not follow the rules of a key generation; anybody can check it.
+    #[n(19)]
+    KeyFault {
+        /// Whose message showed it.
+        #[n(0)]
+        actor: String,
+        #[n(1)]
+        fault: String,
+    },
+    /// The actors have a threshold key.
+    #[n(20)]
+    ThresholdKey {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        threshold: u64,
+        #[n(2)]
+        actors: Vec<String>,
+    },
+    /// A node is given keys, or refused them.
+    #[n(21)]
+    KeyRelease(#[n(0)] crate::KeyRelease),
+    /// The network restarted after its quorum was lost.
+    #[n(22)]
+    Restarted {
+        #[n(0)]
+        restarts: u32,
+    },
 }
 
 impl Fact {
@@ -157,7 +191,12 @@ impl Fact {
     pub(crate) fn is_event(&self) -> bool {
         !matches!(
             self,
-            Self::Configured(_) | Self::Lease { .. } | Self::Epoch(_) | Self::EpochDue { .. }
+            Self::Configured(_)
+                | Self::Lease { .. }
+                | Self::Epoch(_)
+                | Self::EpochDue { .. }
+                | Self::KeyGeneration { .. }
+                | Self::KeyRelease(crate::KeyRelease { refused: None, .. })
         )
     }
 }

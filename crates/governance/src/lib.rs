@@ -33,6 +33,7 @@ mod proposal;
 
 mod command;
 mod identity;
+mod keys;
 mod parts;
 mod refused;
 mod tuple;
@@ -53,7 +54,9 @@ pub use caller::Caller;
 pub use canonical::{BadConstitution, actor_id};
 pub use certificate::Listed;
 pub use change::{Change, Measured};
-pub use command::{AdmitNode, Command, Departure, EpochCause, Genesis, Recorded};
+pub use command::{
+    AdmitNode, Command, Departure, EpochCause, Genesis, NetworkRestart, Presented, Recorded,
+};
 pub use condition::{BadCondition, Condition};
 pub use constitution::{
     Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Visibility,
@@ -61,6 +64,11 @@ pub use constitution::{
 pub use event::Event;
 pub use fact::Fact;
 pub use identity::NetworkIdentity;
+pub use keys::{
+    EpochKey, EpochOpening, EpochRecord, EpochSeal, GRANTS_MAX, GRANTS_WITHIN_MS, Generation,
+    Granted, KeyRelease, KeyStep, Keys, RELEASE_REASON_BYTES_MAX, SharedKey, key_check,
+    sign_key_message,
+};
 pub use message::{
     BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage,
     SignedProposal, SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,

@@ -6,11 +6,11 @@
 
 use crypto::Zeroizing;
 use minicbor::{Decode, Encode};
-use types::{Digest, Epoch, Millis, NodeId};
+use types::{Digest, Millis, NodeId};
 
 use crate::{
-    AdmitNode, Command, Configuration, Constitution, Departure, EpochCause, Genesis, Listed,
-    NetworkIdentity, Recorded, SignedMessage, Visibility,
+    AdmitNode, Command, Configuration, Constitution, Departure, EpochOpening, Genesis, KeyRelease,
+    KeyStep, Listed, NetworkIdentity, NetworkRestart, Recorded, SignedMessage, Visibility,
 };
 
 /// Largest public or private part: a constitution, evidence and endorsements at their limits.
@@ -65,12 +65,7 @@ pub(crate) enum Public {
         expires: Millis,
     },
     #[n(5)]
-    OpenEpoch {
-        #[n(0)]
-        epoch: Epoch,
-        #[n(1)]
-        cause: EpochCause,
-    },
+    OpenEpoch(#[n(0)] Box<EpochOpening>),
     /// Without a message, it is in the private part; so in the next two.
     #[n(6)]
     Propose(#[n(0)] Option<SignedMessage>),
@@ -80,6 +75,12 @@ pub(crate) enum Public {
     Withdraw(#[n(0)] Option<SignedMessage>),
     #[n(9)]
     Expire(#[n(0)] Vec<u64>),
+    #[n(10)]
+    KeyStep(#[n(0)] KeyStep),
+    #[n(11)]
+    KeyRelease(#[n(0)] KeyRelease),
+    #[n(12)]
+    NetworkRestart(#[n(0)] Box<NetworkRestart>),
 }
 
 impl Public {
@@ -148,10 +149,10 @@ impl Command {
                 number: *number,
                 expires: *expires,
             },
-            Self::OpenEpoch { epoch, cause } => Public::OpenEpoch {
-                epoch: *epoch,
-                cause: *cause,
-            },
+            Self::OpenEpoch(opening) => Public::OpenEpoch(opening.clone()),
+            Self::KeyStep(step) => Public::KeyStep(step.clone()),
+            Self::KeyRelease(release) => Public::KeyRelease(release.clone()),
+            Self::NetworkRestart(restart) => Public::NetworkRestart(restart.clone()),
             Self::Propose(recorded) => Public::Propose(recorded.shown()),
             Self::Vote(recorded) => Public::Vote(recorded.shown()),
             Self::Withdraw(recorded) => Public::Withdraw(recorded.shown()),
@@ -237,7 +238,10 @@ impl Command {
                 number,
                 expires,
             },
-            Public::OpenEpoch { epoch, cause } => Self::OpenEpoch { epoch, cause },
+            Public::OpenEpoch(opening) => Self::OpenEpoch(opening),
+            Public::KeyStep(step) => Self::KeyStep(step),
+            Public::KeyRelease(release) => Self::KeyRelease(release),
+            Public::NetworkRestart(restart) => Self::NetworkRestart(restart),
             Public::Propose(message) => Self::Propose(Recorded::read(message, private)?),
             Public::Vote(message) => Self::Vote(Recorded::read(message, private)?),
             Public::Withdraw(message) => Self::Withdraw(Recorded::read(message, private)?),

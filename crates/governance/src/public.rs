@@ -4,8 +4,8 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, NodeId};
 
 use crate::{
-    AdmitNode, BadCommand, Configuration, Constitution, Departure, NodeTuple, parts::Public,
-    tuple::signed_by,
+    AdmitNode, BadCommand, Configuration, Constitution, Departure, NetworkRestart, NodeTuple,
+    parts::Public, tuple::signed_by,
 };
 
 /// One fact. That an owner's certificate signed a node's tuple is checked; that the constitution
@@ -33,6 +33,8 @@ pub enum PublicFact {
     Configuration(Configuration),
     /// The epoch of the entries that follow.
     Epoch(Epoch),
+    /// The network restarted; the restart count of the entry itself is this one, too.
+    Restarted(u32),
 }
 
 /// The admission in the public part of an administrative entry, if there is one, not checked: see
@@ -43,6 +45,7 @@ pub enum PublicFact {
 pub fn admission_from_public(bytes: &[u8]) -> Result<Option<AdmitNode>, BadCommand> {
     Ok(match Public::decode(bytes)? {
         Public::Genesis { node, .. } | Public::AdmitNode(node) => Some(node),
+        Public::NetworkRestart(restart) => restart.node,
         _ => None,
     })
 }
@@ -99,7 +102,30 @@ pub fn facts_from_public(bytes: &[u8]) -> Result<Vec<PublicFact>, BadCommand> {
         | Public::Propose(_)
         | Public::Vote(_)
         | Public::Withdraw(_)
-        | Public::Expire(_) => Vec::new(),
-        Public::OpenEpoch { epoch, .. } => vec![PublicFact::Epoch(epoch)],
+        | Public::Expire(_)
+        | Public::KeyStep(_)
+        | Public::KeyRelease(_) => Vec::new(),
+        Public::OpenEpoch(opening) => vec![PublicFact::Epoch(opening.epoch)],
+        Public::NetworkRestart(restart) => {
+            let NetworkRestart {
+                restarts,
+                by,
+                node: admit,
+                learners,
+                opening,
+                ..
+            } = *restart;
+            let mut facts = vec![PublicFact::Restarted(restarts)];
+            if let Some(admit) = admit {
+                facts.push(node(admit)?);
+            }
+            facts.push(PublicFact::Configuration(Configuration {
+                voters: [by].into(),
+                incoming: None,
+                learners,
+            }));
+            facts.push(PublicFact::Epoch(opening.epoch));
+            facts
+        }
     })
 }

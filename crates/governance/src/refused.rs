@@ -76,6 +76,22 @@ pub enum Refused {
     #[error("epoch {epoch} does not follow epoch {current}")]
     EpochOrder { epoch: Epoch, current: Epoch },
     #[error(
+        "the keys of the epoch are not encrypted to a threshold key of this network under their labels"
+    )]
+    EpochSeal,
+    #[error("no key generation can be made of these actors: {0}")]
+    KeySetup(threshold::BadSetup),
+    #[error("the message has no place in the key generation: {0}")]
+    KeyMessage(threshold::Refused),
+    #[error("no key generation is under way that this step belongs to")]
+    KeyRound,
+    #[error("the round cannot end yet: {0}")]
+    KeyRoundOpen(threshold::NotYet),
+    #[error("node {node} is given no keys: {reason}")]
+    KeysRefused { node: NodeId, reason: String },
+    #[error("restart {restarts} does not follow restart {current}")]
+    RestartOrder { restarts: u32, current: u32 },
+    #[error(
         "a message has at most {MESSAGE_BYTES_MAX} bytes with its certificates; propose in several parts"
     )]
     MessageTooLong,

@@ -19,6 +19,7 @@ use crate::{
 
 mod apply;
 mod enact;
+mod keys;
 mod polls;
 mod stored;
 
@@ -54,6 +55,10 @@ pub struct State {
     recent: BTreeMap<Digest, polls::Recent>,
     #[n(11)]
     events: Events,
+    #[n(12)]
+    keys: crate::Keys,
+    #[n(13)]
+    restarts: u32,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]

@@ -51,7 +51,10 @@ impl State {
                     expires: *expires,
                 },
             )?,
-            Command::OpenEpoch { epoch, .. } => self.open_epoch(*epoch)?,
+            Command::OpenEpoch(opening) => self.open_epoch(index, time, opening)?,
+            Command::KeyStep(step) => self.key_step(index, time, step)?,
+            Command::KeyRelease(release) => self.key_release(time, release)?,
+            Command::NetworkRestart(restart) => self.network_restart(index, time, restart)?,
             Command::Propose(recorded) => self.apply_propose(index, time, recorded)?,
             Command::Vote(recorded) => self.apply_vote(index, time, recorded)?,
             Command::Withdraw(recorded) => self.apply_withdraw(index, time, recorded)?,
@@ -125,6 +128,11 @@ impl State {
     fn done(&mut self, index: Index, time: Millis, facts: &[Fact]) {
         self.version += 1;
         self.applied = index;
+        for fact in facts {
+            if let Fact::EpochDue { cause } = fact {
+                self.keys.due = Some(*cause);
+            }
+        }
         self.events.record(index, time, facts);
     }
 
@@ -181,7 +189,7 @@ impl State {
         ])
     }
 
-    fn admit_node(
+    pub(super) fn admit_node(
         &mut self,
         index: Index,
         time: Millis,
@@ -231,11 +239,15 @@ impl State {
 
     fn remove_node(&mut self, id: NodeId, departure: Departure) -> Result<Vec<Fact>, Refused> {
         self.present(id)?;
-        Ok(self.retire(id, Some(departure)))
+        let mut facts = self.retire(id, Some(departure));
+        facts.push(Fact::EpochDue {
+            cause: crate::EpochCause::Membership,
+        });
+        Ok(facts)
     }
 
     /// A node that is served and known.
-    fn present(&self, id: NodeId) -> Result<&Node, Refused> {
+    pub(super) fn present(&self, id: NodeId) -> Result<&Node, Refused> {
         let node = self
             .nodes
             .get(&id)
@@ -264,7 +276,10 @@ impl State {
         facts
     }
 
-    fn configure(&mut self, configuration: &Configuration) -> Result<Vec<Fact>, Refused> {
+    pub(super) fn configure(
+        &mut self,
+        configuration: &Configuration,
+    ) -> Result<Vec<Fact>, Refused> {
         if self.network.is_none() {
             return Err(Refused::NotCreated);
         }
@@ -307,19 +322,5 @@ impl State {
         }
         self.nodes.get_mut(&id).expect("it is present").lease = lease;
         Ok(vec![Fact::Lease { node: id, lease }])
-    }
-
-    fn open_epoch(&mut self, epoch: Epoch) -> Result<Vec<Fact>, Refused> {
-        if self.network.is_none() {
-            return Err(Refused::NotCreated);
-        }
-        if self.epoch.0.checked_add(1) != Some(epoch.0) {
-            return Err(Refused::EpochOrder {
-                epoch,
-                current: self.epoch,
-            });
-        }
-        self.epoch = epoch;
-        Ok(vec![Fact::Epoch(epoch)])
     }
 }

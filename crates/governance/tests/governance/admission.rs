@@ -6,9 +6,9 @@ use governance::{
     AGENT_EXTENSION, Command, Departure, NodeTuple, Refused, SignedTuple, State, Status,
 };
 use tee::{CodeState, Purpose};
-use types::{Digest, Epoch, Millis, NetworkId, NodeId};
+use types::{Digest, Millis, NetworkId, NodeId};
 
-use crate::world::{DAY, MEASUREMENT, NOW, World, holder, key, lines, voters};
+use crate::world::{DAY, MEASUREMENT, NOW, World, holder, key, lines, open_epoch, voters};
 
 fn apply(state: &mut State, command: &Command) -> String {
     let index = state.applied().next();
@@ -426,10 +426,7 @@ fn configurations_leases_and_epochs_follow_one_another() {
         number,
         expires: Millis(expires),
     };
-    let epoch = |epoch| Command::OpenEpoch {
-        epoch: Epoch(epoch),
-        cause: governance::EpochCause::Timer,
-    };
+    let epoch = |epoch| open_epoch(epoch, governance::EpochCause::Timer);
     let remove = |node| Command::RemoveNode {
         node: NodeId(node),
         departure: Departure::Unreachable,

@@ -2,13 +2,13 @@
 
 use expect_test::expect;
 use governance::{
-    BadCommand, Command, Constitution, Departure, EpochCause, NodeTuple, PublicFact, SignedMessage,
-    State, Visibility, facts_from_public,
+    BadCommand, Command, Constitution, Departure, EpochCause, KeyRelease, KeyStep, NodeTuple,
+    PublicFact, SignedMessage, State, Visibility, facts_from_public,
 };
 use proptest::prelude::*;
 use types::{Epoch, Index, Millis, NodeId};
 
-use crate::world::{NOW, World, key, voters};
+use crate::world::{NOW, World, key, open_epoch, voters};
 
 fn commands(world: &World) -> Vec<Command> {
     let state = world.state();
@@ -27,10 +27,18 @@ fn commands(world: &World) -> Vec<Command> {
             number: 2,
             expires: Millis(7),
         },
-        Command::OpenEpoch {
-            epoch: Epoch(2),
-            cause: EpochCause::Membership,
-        },
+        open_epoch(2, EpochCause::Membership),
+        Command::KeyStep(KeyStep::Begin),
+        Command::KeyStep(KeyStep::Message {
+            node: NodeId(1),
+            signed: vec![1, 2, 3],
+        }),
+        Command::KeyStep(KeyStep::CloseRound),
+        Command::KeyRelease(KeyRelease {
+            node: NodeId(1),
+            epoch: Epoch(1),
+            refused: Some("why".into()),
+        }),
         Command::Expire {
             proposals: vec![1, 300],
         },

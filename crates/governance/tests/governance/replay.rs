@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use governance::{Command, Configuration, Departure, EpochCause, State, Status};
 use proptest::prelude::*;
-use types::{Epoch, Index, Millis, NodeId};
+use types::{Index, Millis, NodeId};
 
-use crate::world::{NOW, World, key};
+use crate::world::{NOW, World, key, open_epoch};
 
 /// Something that somebody tries; most of it is refused.
 #[derive(Debug, Clone)]
@@ -86,10 +86,7 @@ fn command(world: &World, state: &State, made: &[Vec<u8>], attempt: &Attempt) ->
             number: *number,
             expires: Millis(days * crate::world::DAY),
         },
-        Attempt::Epoch { epoch } => Command::OpenEpoch {
-            epoch: Epoch(*epoch),
-            cause: EpochCause::Timer,
-        },
+        Attempt::Epoch { epoch } => open_epoch(*epoch, EpochCause::Timer),
     })
 }
 

@@ -247,6 +247,17 @@ pub fn voters(ids: &[u64]) -> Configuration {
     }
 }
 
+/// Opens an epoch of keys that nothing is sealed to.
+pub fn open_epoch(epoch: u64, cause: governance::EpochCause) -> Command {
+    Command::OpenEpoch(Box::new(governance::EpochOpening {
+        epoch: types::Epoch(epoch),
+        cause,
+        link: vec![7; 80],
+        check: Digest([9; 32]),
+        seal: None,
+    }))
+}
+
 /// One line for each fact.
 pub fn lines(facts: &[Fact]) -> String {
     facts.iter().map(|f| format!("{f:?}\n")).collect()

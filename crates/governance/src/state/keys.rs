@@ -1,0 +1,203 @@
+//! What entries about keys do: generations, epochs, grants, and the restart of a network.
+
+use threshold::Element;
+use types::{Epoch, Index, Millis, NodeId};
+
+use super::State;
+use crate::keys::{EpochOpening, GRANTS_MAX, KeyRelease, KeyStep};
+use crate::{AdmitNode, Configuration, Constitution, Fact, Keys, NetworkRestart, Refused};
+
+impl State {
+    /// What the ledger says of keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// How often the network restarted.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// Whether the actors of the constitution in force, or their number M, are not those of the newest
+    /// threshold key. Never for a network whose actors have no share-transport keys.
+    pub fn wants_threshold_key(&self) -> bool {
+        let Some(constitution) = self.constitution() else {
+            return false;
+        };
+        if !constitution.seals_session_keys() {
+            return false;
+        }
+        self.keys.shared().is_none_or(|shared| {
+            shared.actors() != holders(constitution)
+                || shared.key().threshold() != constitution.settings.key_threshold as usize // u32 fits
+        })
+    }
+
+    /// Whether the generation under way is of other actors than the constitution in force asks for.
+    pub fn generation_is_outdated(&self) -> bool {
+        let (Some(constitution), Some(generation)) = (self.constitution(), self.keys.generation())
+        else {
+            return false;
+        };
+        generation.actors() != holders(constitution)
+            || generation.session().setup().threshold()
+                != constitution.settings.key_threshold as usize // u32 fits
+    }
+
+    /// Whether a node may be given the keys of the network at ledger time `now`.
+    ///
+    /// # Errors
+    /// The reason, for the ledger and for the node.
+    pub fn may_have_keys(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        now: Millis,
+    ) -> Result<(), &'static str> {
+        let node = self.node(node).ok_or("it is no node of this network")?;
+        if !node.is_served() {
+            return Err("it was removed or replaced");
+        }
+        if !node.lease.is_valid(now) {
+            return Err("its lease has expired: it must attest again");
+        }
+        if epoch > self.epoch {
+            return Err("there is no such epoch yet");
+        }
+        if self.keys.grants(node.id, now) >= GRANTS_MAX {
+            return Err("it was given keys too often within an hour");
+        }
+        Ok(())
+    }
+
+    pub(super) fn key_step(
+        &mut self,
+        index: Index,
+        time: Millis,
+        step: &KeyStep,
+    ) -> Result<Vec<Fact>, Refused> {
+        let constitution = self.constitution().ok_or(Refused::NotCreated)?;
+        match step {
+            KeyStep::Begin => {
+                let network = constitution.network_id();
+                let threshold = constitution.settings.key_threshold;
+                let holders = holders(constitution);
+                self.keys
+                    .begin(index.0, network, threshold, holders, time)?;
+                Ok(vec![Fact::KeyGeneration { number: index.0 }])
+            }
+            KeyStep::Message { node, signed } => {
+                let node = self.present(*node)?;
+                let (owner, key) = (node.owner.clone(), node.key);
+                let before = self.keys.shared().map(crate::SharedKey::number);
+                let fault = self.keys.message(&owner, &key, signed)?;
+                let mut facts = Vec::new();
+                if let Some(fault) = fault {
+                    facts.push(Fact::KeyFault {
+                        actor: owner,
+                        fault: format!("{fault:?}"),
+                    });
+                }
+                let made = self.keys.shared().filter(|s| Some(s.number()) != before);
+                facts.extend(made.map(|shared| {
+                    Fact::ThresholdKey {
+                        number: shared.number(),
+                        threshold: shared.key().threshold() as u64, // at most 64
+                        actors: shared
+                            .actors()
+                            .iter()
+                            .map(|(name, _)| name.clone())
+                            .collect(),
+                    }
+                }));
+                Ok(facts)
+            }
+            KeyStep::CloseRound => {
+                self.keys.close_round(time)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    pub(super) fn open_epoch(
+        &mut self,
+        index: Index,
+        time: Millis,
+        opening: &EpochOpening,
+    ) -> Result<Vec<Fact>, Refused> {
+        if self.network.is_none() {
+            return Err(Refused::NotCreated);
+        }
+        let epoch = opening.epoch;
+        if self.epoch.0.checked_add(1) != Some(epoch.0) {
+            return Err(Refused::EpochOrder {
+                epoch,
+                current: self.epoch,
+            });
+        }
+        self.keys.open(opening, index, time)?;
+        self.epoch = epoch;
+        Ok(vec![Fact::Epoch(epoch)])
+    }
+
+    pub(super) fn key_release(
+        &mut self,
+        time: Millis,
+        release: &KeyRelease,
+    ) -> Result<Vec<Fact>, Refused> {
+        if release.refused.is_none() {
+            self.may_have_keys(release.node, release.epoch, time)
+                .map_err(|reason| Refused::KeysRefused {
+                    node: release.node,
+                    reason: reason.to_owned(),
+                })?;
+        }
+        self.keys.released(release, time)?;
+        Ok(vec![Fact::KeyRelease(release.clone())])
+    }
+
+    /// The network goes on with one node, that whoever else is there joins.
+    pub(super) fn network_restart(
+        &mut self,
+        index: Index,
+        time: Millis,
+        restart: &NetworkRestart,
+    ) -> Result<Vec<Fact>, Refused> {
+        if self.restarts.checked_add(1) != Some(restart.restarts) {
+            return Err(Refused::RestartOrder {
+                restarts: restart.restarts,
+                current: self.restarts,
+            });
+        }
+        // Refused as a whole or not at all.
+        let mut next = Self::from_cbor(&self.to_cbor()).expect("what it wrote itself");
+        let mut facts = vec![Fact::Restarted {
+            restarts: restart.restarts,
+        }];
+        let node = match &restart.node {
+            Some(admit) => {
+                let admit: &AdmitNode = admit;
+                facts.extend(next.admit_node(index, time, admit)?);
+                admit.id
+            }
+            None => next.present(restart.by)?.id,
+        };
+        if node != restart.by {
+            return Err(Refused::Outdated);
+        }
+        facts.extend(next.configure(&Configuration {
+            voters: [node].into(),
+            incoming: None,
+            learners: restart.learners.clone(),
+        })?);
+        facts.extend(next.open_epoch(index, time, &restart.opening)?);
+        next.restarts = restart.restarts;
+        *self = next;
+        Ok(facts)
+    }
+}
+
+fn holders(constitution: &Constitution) -> Vec<(String, Element)> {
+    let named = |(name, key): (&str, Element)| (name.to_owned(), key);
+    constitution.key_holders().map(named).collect()
+}
