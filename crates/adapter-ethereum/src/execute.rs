@@ -9,14 +9,26 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
-use revm::handler::{MainnetContext, MainnetEvm};
+use revm::handler::instructions::EthInstructions;
+use revm::handler::{EthFrame, MainnetContext};
+use revm::interpreter::interpreter::EthInterpreter;
 use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
-use types::Height;
+use types::{ActorId, Height};
 
 use crate::block;
 use crate::codes::Codes;
 use crate::overlay::{Changes, Gone, Overlay};
 use crate::settings::{Fork, Rules};
+use crate::system::{self, Facts, System};
+
+/// Ethereum's EVM with the system contracts among its precompiles.
+type Evm<'a> = revm::context::Evm<
+    MainnetContext<Overlay<'a>>,
+    (),
+    EthInstructions<EthInterpreter, MainnetContext<Overlay<'a>>>,
+    System,
+    EthFrame<EthInterpreter>,
+>;
 
 /// What the EVM is told about the block.
 #[derive(Debug, Clone)]
@@ -24,6 +36,8 @@ pub(crate) struct Environment {
     pub(crate) block: BlockEnv,
     /// Secret of the batch; every transaction gets its own PREVRANDAO from it.
     entropy: Option<[u8; 32]>,
+    height: Height,
+    time_ms: u64,
 }
 
 impl Environment {
@@ -32,7 +46,9 @@ impl Environment {
         let env = exec.env();
         let timestamp = block::timestamp(exec.view(), env.height, env.time.0)?;
         let entropy = env.entropy;
-        Ok(Self::new(rules, env.height, timestamp, Some(entropy)))
+        let mut environment = Self::new(rules, env.height, timestamp, Some(entropy));
+        environment.time_ms = env.time.0;
+        Ok(environment)
     }
 
     /// Of a call on committed state: as if in the latest block. Nothing random is shown.
@@ -56,7 +72,12 @@ impl Environment {
                 }),
                 slot_num: 0,
             };
-            return Self { block, entropy };
+            return Self {
+                block,
+                entropy,
+                height,
+                time_ms: timestamp.saturating_mul(1000),
+            };
         };
         let merged = rules.fork >= Fork::Paris;
         let blob =
@@ -84,6 +105,8 @@ impl Environment {
         Self {
             block,
             entropy: None,
+            height,
+            time_ms: timestamp.saturating_mul(1000),
         }
     }
 
@@ -117,7 +140,7 @@ impl From<Lost> for Refusal {
 
 /// An EVM over a state, with an overlay that gathers what its transactions did.
 pub(crate) struct Executor<'a> {
-    evm: MainnetEvm<MainnetContext<Overlay<'a>>>,
+    evm: Evm<'a>,
     environment: Environment,
 }
 
@@ -149,27 +172,43 @@ impl<'a> Executor<'a> {
             cfg.max_blobs_per_tx = Some(if rules.fork == Fork::Prague { 9 } else { 6 });
         }
         relax(&mut cfg);
+        let facts = Facts {
+            actor: ActorId([0; 32]),
+            hash: B256::ZERO,
+            entropy: environment.entropy,
+            height: environment.height.0,
+            time_ms: environment.time_ms,
+        };
         let evm = Context::mainnet()
             .with_db(Overlay::new(view, codes, rules))
             .with_block(environment.block.clone())
             .with_cfg(cfg)
-            .build_mainnet();
+            .build_mainnet()
+            .with_precompiles(System::new(
+                rules.fork.spec(),
+                rules.replay.is_none(),
+                facts,
+            ));
         Self { evm, environment }
     }
 
-    /// Executes one transaction and keeps what it did.
+    /// Executes one transaction that `actor` submitted and keeps what it did.
     pub(crate) fn run(
         &mut self,
         transaction: TxEnv,
         hash: &B256,
+        actor: ActorId,
     ) -> Result<ExecutionResult, Refusal> {
         if let Some(randao) = self.environment.randao(hash) {
             self.evm.ctx.block.prevrandao = Some(randao);
         }
+        self.evm.precompiles.begin(hash, actor);
+        let gas_limit = transaction.gas_limit;
         let result = self.evm.transact_one(transaction);
         let state = self.evm.finalize();
         match result {
-            Ok(result) => {
+            Ok(mut result) => {
+                system::pad(&mut result, self.evm.precompiles.padding(), gas_limit);
                 self.evm.ctx.journaled_state.database.commit(state);
                 Ok(result)
             }
@@ -177,11 +216,19 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Executes and forgets.
-    pub(crate) fn simulate(&mut self, transaction: TxEnv) -> Result<ExecutionResult, Refusal> {
+    /// Executes on behalf of `actor` and forgets.
+    pub(crate) fn simulate(
+        &mut self,
+        transaction: TxEnv,
+        actor: ActorId,
+    ) -> Result<ExecutionResult, Refusal> {
+        self.evm.precompiles.begin(&B256::ZERO, actor);
+        let gas_limit = transaction.gas_limit;
         let result = self.evm.transact_one(transaction);
         self.evm.finalize();
-        result.map_err(refusal)
+        let mut result = result.map_err(refusal)?;
+        system::pad(&mut result, self.evm.precompiles.padding(), gas_limit);
+        Ok(result)
     }
 
     /// A call that the protocol itself makes. One to an absent contract does nothing.

@@ -102,7 +102,7 @@ impl EthereumFront {
             caller: caller.clone(),
             sight: Sight::of(caller),
             socket,
-            meter: Meter::default(),
+            meter: Meter::of(caller.actor),
             shared: self.shared.clone(),
         };
         Rpc::new(session, body)

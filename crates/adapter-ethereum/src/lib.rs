@@ -35,6 +35,7 @@ mod principal;
 mod receipt;
 mod settings;
 mod state;
+pub mod system;
 mod transaction;
 mod visibility;
 

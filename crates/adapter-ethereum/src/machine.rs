@@ -11,7 +11,7 @@ use adapter::{
     Access, Action, Caller, Claim, Descriptor, Exec, Filed, Kind, Lost, Machine, Memo, Outcome,
     Reject, Ticket, Unit, View,
 };
-use alloy_primitives::{Address, address, keccak256};
+use alloy_primitives::{Address, U256, address, keccak256};
 use bytes::Bytes;
 use revm::primitives::KECCAK_EMPTY;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +26,7 @@ use crate::state::{
     ACCOUNT, AccountRecord, CODE, META, META_RULES, STORAGE, account, domains, encode_slot,
     storage_key,
 };
+use crate::system;
 use crate::transaction::Transaction;
 
 /// EIP-4788: where the parent beacon block's root goes.
@@ -92,7 +93,8 @@ fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Re
         .as_ref()
         .and_then(|memo| memo.downcast_ref::<Transaction>())
     {
-        return Ok(Receipt::of(executor.run(known.env.clone(), &known.hash)?));
+        let result = executor.run(known.env.clone(), &known.hash, unit.caller)?;
+        return Ok(Receipt::of(result));
     }
     let sender = Address::try_from(unit.established.as_ref()).map_err(|_| {
         Refusal::Rejected(Reject::new(
@@ -101,7 +103,8 @@ fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Re
         ))
     })?;
     let decoded = Transaction::established(&unit.raw, sender, rules).map_err(Refusal::Rejected)?;
-    Ok(Receipt::of(executor.run(decoded.env, &decoded.hash)?))
+    let result = executor.run(decoded.env, &decoded.hash, unit.caller)?;
+    Ok(Receipt::of(result))
 }
 
 impl Machine for Ethereum {
@@ -156,9 +159,21 @@ impl Machine for Ethereum {
                 );
             }
         }
+        if settings.rules.replay.is_none() {
+            system_contracts(exec);
+        }
         block::genesis(exec, &settings.rules, settings.timestamp);
         self.open_foreign_block(&settings.rules, exec)
             .map_err(|Lost| Reject::new(Kind::Fault, "the state was lost during genesis"))
+    }
+
+    fn found(&self, network: &[u8; 32], exec: &mut dyn Exec) {
+        let (key, length) = storage_key(&system::LEDGER, 0, system::NETWORK_SLOT);
+        exec.put(
+            STORAGE,
+            Bytes::copy_from_slice(&key[..length]),
+            encode_slot(U256::from_be_bytes(*network)),
+        );
     }
 
     fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
@@ -298,6 +313,25 @@ impl Ethereum {
         }
         executor.into_changes().write(exec);
         Ok(())
+    }
+}
+
+/// The system contracts' accounts. What the settings say about their addresses does not count.
+fn system_contracts(exec: &mut dyn Exec) {
+    let code_hash = keccak256(system::CODE_SHOWN);
+    exec.put(
+        CODE,
+        Bytes::copy_from_slice(code_hash.as_slice()),
+        Bytes::from_static(system::CODE_SHOWN),
+    );
+    for address in system::ADDRESSES {
+        let record = AccountRecord {
+            nonce: 1,
+            code_hash,
+            ..AccountRecord::default()
+        };
+        let key = Bytes::copy_from_slice(address.as_slice());
+        exec.put(ACCOUNT, key, record.encode());
     }
 }
 

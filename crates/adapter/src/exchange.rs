@@ -159,6 +159,37 @@ pub struct Push {
 
 /// The half of an adapter that speaks to clients.
 pub trait Front: Send {
+    /// 32 secret bytes, the same on every VN for as long as the network lives: for what clients carry from
+    /// one VN to another. They come before the first request.
+    fn keyed(&mut self, key: &[u8; 32]) {
+        let _ = key;
+    }
+
+    /// Whether a caller without an actor is served at all ([`Caller::is_nobody`]).
+    fn serves_nobody(&self) -> bool {
+        false
+    }
+
+    /// A request that opens a WebSocket; its messages follow by [`Front::message`].
+    ///
+    /// # Errors
+    /// The answer to a request that is refused.
+    fn upgrade(
+        &mut self,
+        stream: StreamId,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<(), Response> {
+        let _ = (stream, caller, request);
+        Ok(())
+    }
+
+    /// Connections that may not go on, such as those of a revoked right. Asked after each commit; the worker
+    /// closes them.
+    fn ended(&mut self) -> Vec<StreamId> {
+        Vec::new()
+    }
+
     /// An HTTP request.
     fn request(&mut self, stream: StreamId, caller: &Caller, request: Request)
     -> Box<dyn Exchange>;

@@ -100,6 +100,12 @@ pub trait Machine: Send + Sync {
     /// [`Reject`] says what in `settings` cannot be used.
     fn genesis(&self, settings: &Settings, exec: &mut dyn Exec) -> Result<(), Reject>;
 
+    /// Writes the network's identity into the first state, if the protocol shows it to anybody. Comes right
+    /// after [`Machine::genesis`].
+    fn found(&self, network: &[u8; 32], exec: &mut dyn Exec) {
+        let _ = (network, exec);
+    }
+
     /// Brings a state of format `from` to the present one.
     fn migrate(&self, from: u32, exec: &mut dyn Exec) -> Result<(), Reject>;
 

@@ -27,6 +27,14 @@ pub struct Caller {
     pub auditor: bool,
 }
 
+impl Caller {
+    /// True of a connection without an actor's certificate. It has no rights of its own; a protocol that
+    /// serves it ([`crate::Front::serves_nobody`]) lets it prove who it is.
+    pub fn is_nobody(&self) -> bool {
+        self.actor == ActorId([0; 32])
+    }
+}
+
 /// What `Machine::admit` decoded, kept in memory so that execution on the same VN need not decode
 /// again. Never serialised: a unit that was forwarded or replayed has none.
 #[derive(Clone, Default)]

@@ -129,7 +129,12 @@ impl Core {
     }
 
     /// Writes the first state.
-    pub(crate) fn genesis(&mut self, settings: Bytes, time: Millis) -> Result<(), String> {
+    pub(crate) fn genesis(
+        &mut self,
+        settings: Bytes,
+        network: &[u8],
+        time: Millis,
+    ) -> Result<(), String> {
         let env = Env {
             height: Height::ZERO,
             time,
@@ -140,6 +145,9 @@ impl Core {
         self.machine
             .genesis(&settings, &mut execution)
             .map_err(|reject| reject.message)?;
+        if let Ok(network) = network.try_into() {
+            self.machine.found(network, &mut execution);
+        }
         let writes = execution.finish().writes;
         self.store
             .genesis(&writes)

@@ -154,6 +154,17 @@ impl Streams {
         }
     }
 
+    /// The front ends the connection: what it asked is not answered.
+    pub(crate) fn end(&mut self, id: u64, exchanges: &mut Exchanges) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            for asked in stream.asked.drain(..) {
+                asked.exchange.into_iter().for_each(|id| exchanges.drop(id));
+            }
+            stream.end();
+            self.dirty.insert(id);
+        }
+    }
+
     /// Takes in what had to wait until answers were out. False if there was nothing.
     pub(crate) fn resume(&mut self, front: &mut dyn Front, exchanges: &mut Exchanges) -> bool {
         let resumed = core::mem::take(&mut self.resumed);
@@ -308,6 +319,15 @@ impl Stream {
                 return self.refuse(Refusal { status: 400, text });
             }
             Ok(true) => {
+                let asked = adapter::Request {
+                    method: request.method,
+                    target: request.target,
+                    headers: request.headers,
+                    body: request.body,
+                };
+                if let Err(answer) = front.upgrade(StreamId(id), &self.caller, &asked) {
+                    return self.answer_last(asked.method, answer);
+                }
                 self.output.extend_from_slice(&upgrade);
                 let Protocol::Http(server) = core::mem::replace(
                     &mut self.protocol,
@@ -354,9 +374,13 @@ impl Stream {
             headers: vec![("content-type", "text/plain; charset=utf-8".into())],
             body: Bytes::from(format!("{}\n", refusal.text)),
         };
+        self.answer_last("GET".into(), answer);
+    }
+
+    fn answer_last(&mut self, method: String, answer: Response) {
         self.asked.push_back(Asked {
             exchange: None,
-            method: "GET".into(),
+            method,
             persistence: Persistence::Close,
             answer: Some(answer),
         });

@@ -114,9 +114,11 @@ impl Worker {
                 send(out, Out::Applied(boundary::Applied { height }));
             }
             In::Open(open) => match convert::caller(open.caller.as_ref()) {
-                Some(caller) => self.streams.open(open.stream, caller),
-                None => {
-                    let reason = "the stream names no caller".into();
+                Some(caller) if !caller.is_nobody() || self.front.serves_nobody() => {
+                    self.streams.open(open.stream, caller);
+                }
+                _ => {
+                    let reason = "the stream names no caller that this protocol serves".into();
                     send(
                         out,
                         Out::Close(boundary::StreamClose {
@@ -239,12 +241,16 @@ impl Worker {
             self.core.batch_units_max = limit(hello.batch_units_max, BATCH_UNITS_MAX);
             self.core.batch_bytes_max = limit(hello.batch_bytes_max, BATCH_BYTES_MAX);
             self.core.verify_forwarded = hello.verify_forwarded;
+            if let Ok(key) = hello.worker_key.as_ref().try_into() {
+                self.front.keyed(key);
+            }
             restore = hello.restore;
             let first = match restore {
                 true => Ok(()),
-                false => self
-                    .core
-                    .genesis(hello.settings, Millis(hello.genesis_time)),
+                false => {
+                    self.core
+                        .genesis(hello.settings, &hello.network, Millis(hello.genesis_time))
+                }
             };
             match first {
                 Ok(()) => String::new(),
@@ -302,6 +308,9 @@ impl Worker {
         let mut pushes = Vec::new();
         self.front.committed(&self.core.store, batch, &mut pushes);
         pushes.into_iter().for_each(|push| self.streams.push(push));
+        for stream in self.front.ended() {
+            self.streams.end(stream.0, &mut self.exchanges);
+        }
     }
 
     fn metrics(&mut self, out: &mut Vec<WorkerToManager>) {

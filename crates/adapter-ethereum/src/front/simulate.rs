@@ -11,6 +11,8 @@ use revm::context::result::{ExecutionResult, HaltReason, Output};
 use revm::context_interface::either::Either;
 use revm::primitives::{KECCAK_EMPTY, TxKind};
 
+use types::ActorId;
+
 use super::envelope::{RpcError, Stop};
 use super::params::CallRequest;
 use crate::block;
@@ -34,13 +36,23 @@ const REQUEST_GAS_MAX: u64 = 1_000_000_000;
 const TURN_GAS: u64 = 30_000_000;
 
 /// What the simulations of one request have used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
+    /// Who asks.
+    actor: ActorId,
     request: Cell<u64>,
     turn: Cell<u64>,
 }
 
 impl Meter {
+    pub(crate) fn of(actor: ActorId) -> Self {
+        Self {
+            actor,
+            request: Cell::default(),
+            turn: Cell::default(),
+        }
+    }
+
     fn run(
         &self,
         executor: &mut Executor<'_>,
@@ -52,7 +64,9 @@ impl Meter {
             ))
             .into());
         }
-        let result = executor.simulate(transaction).map_err(refused)?;
+        let result = executor
+            .simulate(transaction, self.actor)
+            .map_err(refused)?;
         let gas = result.gas().total_gas_spent();
         self.request.set(self.request.get() + gas);
         self.turn.set(self.turn.get() + gas);
