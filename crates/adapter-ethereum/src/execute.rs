@@ -4,31 +4,28 @@
 //! precompiles and the [`Overlay`] below live as long as the batch. Every transaction is still
 //! closed by itself, so that a batch equals its transactions one by one.
 
+use std::sync::Arc;
+
 use adapter::{Exec, Kind, Lost, Reject, View};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
-use revm::handler::instructions::EthInstructions;
-use revm::handler::{EthFrame, MainnetContext};
-use revm::interpreter::interpreter::EthInterpreter;
+use revm::context_interface::transaction::AuthorizationTr;
+use revm::handler::{Handler, MainnetHandler};
 use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 use types::{ActorId, Height};
 
+use crate::access::AccessSettings;
 use crate::block;
+use crate::checks::Reader;
 use crate::codes::Codes;
+use crate::eyes::{Eyes, Mode, Who, World, settle};
+use crate::guarded::Guarded;
 use crate::overlay::{Changes, Gone, Overlay};
 use crate::settings::{Fork, Rules};
 use crate::system::{self, Facts, System};
-
-/// Ethereum's EVM with the system contracts among its precompiles.
-type Evm<'a> = revm::context::Evm<
-    MainnetContext<Overlay<'a>>,
-    (),
-    EthInstructions<EthInterpreter, MainnetContext<Overlay<'a>>>,
-    System,
-    EthFrame<EthInterpreter>,
->;
+use crate::veil;
 
 /// What the EVM is told about the block.
 #[derive(Debug, Clone)]
@@ -140,8 +137,11 @@ impl From<Lost> for Refusal {
 
 /// An EVM over a state, with an overlay that gathers what its transactions did.
 pub(crate) struct Executor<'a> {
-    evm: Evm<'a>,
+    evm: Guarded<Overlay<'a>>,
     environment: Environment,
+    /// Of a confidential network.
+    world: Option<Arc<World>>,
+    access: Option<&'a AccessSettings>,
 }
 
 impl<'a> Executor<'a> {
@@ -179,7 +179,20 @@ impl<'a> Executor<'a> {
             height: environment.height.0,
             time_ms: environment.time_ms,
         };
-        let evm = Context::mainnet()
+        let access = rules.access();
+        let world = access.map(|access| {
+            Arc::new(World {
+                unchecked: access.unchecked,
+                cfg: cfg.clone(),
+                block: environment.block.clone(),
+                // A check must not draw what the transaction will draw.
+                facts: Facts {
+                    entropy: None,
+                    ..facts.clone()
+                },
+            })
+        });
+        let mut evm = Context::mainnet()
             .with_db(Overlay::new(view, codes, rules))
             .with_block(environment.block.clone())
             .with_cfg(cfg)
@@ -189,7 +202,49 @@ impl<'a> Executor<'a> {
                 rules.replay.is_none(),
                 facts,
             ));
-        Self { evm, environment }
+        if world.is_some() {
+            veil::draw(&mut evm);
+        }
+        Self {
+            evm: Guarded(evm),
+            environment,
+            world,
+            access,
+        }
+    }
+
+    /// The state below, with what was done so far.
+    pub(crate) fn overlay(&mut self) -> &mut Overlay<'a> {
+        &mut self.evm.0.ctx.journaled_state.database
+    }
+
+    /// Of a confidential network.
+    pub(crate) fn world(&self) -> Option<&Arc<World>> {
+        self.world.as_ref()
+    }
+
+    fn transact(&mut self, transaction: TxEnv) -> Result<ExecutionResult, EVMError<Gone>> {
+        self.evm.0.ctx.tx = transaction;
+        MainnetHandler::default().run(&mut self.evm)
+    }
+
+    /// The eyes of the transaction's sender.
+    fn eyes(&self, transaction: &TxEnv, actor: ActorId) -> Option<Box<Eyes>> {
+        let (world, access) = (self.world.as_ref()?, self.access?);
+        let reader = Reader {
+            account: transaction.caller,
+            actor,
+            roles: access.roles(&actor),
+        };
+        let signers = transaction
+            .authorization_list
+            .iter()
+            .filter_map(AuthorizationTr::authority);
+        let who = Who {
+            readers: vec![reader],
+            own: signers.chain([transaction.caller]).collect(),
+        };
+        Some(Box::new(Eyes::new(world.clone(), Mode::Execution, who)))
     }
 
     /// Executes one transaction that `actor` submitted and keeps what it did.
@@ -200,16 +255,22 @@ impl<'a> Executor<'a> {
         actor: ActorId,
     ) -> Result<ExecutionResult, Refusal> {
         if let Some(randao) = self.environment.randao(hash) {
-            self.evm.ctx.block.prevrandao = Some(randao);
+            self.evm.0.ctx.block.prevrandao = Some(randao);
         }
-        self.evm.precompiles.begin(hash, actor);
+        self.evm.0.precompiles.begin(hash, actor);
+        self.overlay().eyes = self.eyes(&transaction, actor);
         let gas_limit = transaction.gas_limit;
-        let result = self.evm.transact_one(transaction);
-        let state = self.evm.finalize();
+        let result = self.transact(transaction);
+        let state = self.evm.0.finalize();
         match result {
             Ok(mut result) => {
-                system::pad(&mut result, self.evm.precompiles.padding(), gas_limit);
-                self.evm.ctx.journaled_state.database.commit(state);
+                system::pad(&mut result, self.evm.0.precompiles.padding(), gas_limit);
+                let overlay = self.overlay();
+                overlay.commit(state);
+                if let Some(eyes) = overlay.eyes.take() {
+                    let upgraded = std::mem::take(&mut overlay.upgraded);
+                    settle(overlay, &eyes, &upgraded)?;
+                }
                 Ok(result)
             }
             Err(error) => Err(refusal(error)),
@@ -222,24 +283,34 @@ impl<'a> Executor<'a> {
         transaction: TxEnv,
         actor: ActorId,
     ) -> Result<ExecutionResult, Refusal> {
-        self.evm.precompiles.begin(&B256::ZERO, actor);
+        self.evm.0.precompiles.begin(&B256::ZERO, actor);
+        if let Some(eyes) = &mut self.overlay().eyes {
+            eyes.created.clear();
+        }
         let gas_limit = transaction.gas_limit;
-        let result = self.evm.transact_one(transaction);
-        self.evm.finalize();
+        let result = self.transact(transaction);
+        self.evm.0.finalize();
         let mut result = result.map_err(refusal)?;
-        system::pad(&mut result, self.evm.precompiles.padding(), gas_limit);
+        system::pad(&mut result, self.evm.0.precompiles.padding(), gas_limit);
         Ok(result)
+    }
+
+    /// From now on simulations see what `who` sees.
+    pub(crate) fn look(&mut self, who: Who) {
+        if let Some(world) = self.world.clone() {
+            self.overlay().eyes = Some(Box::new(Eyes::new(world, Mode::Simulation, who)));
+        }
     }
 
     /// A call that the protocol itself makes. One to an absent contract does nothing.
     pub(crate) fn system(&mut self, contract: Address, data: Vec<u8>) -> Result<(), Lost> {
-        let result = self.evm.system_call_one(contract, data.into());
-        let mut state = self.evm.finalize();
+        let result = self.evm.0.system_call_one(contract, data.into());
+        let mut state = self.evm.0.finalize();
         match result {
             Ok(_) => {
                 // The caller of a system call is not touched by it (EIP-4788).
                 state.remove(&revm::handler::SYSTEM_ADDRESS);
-                self.evm.ctx.journaled_state.database.commit(state);
+                self.evm.0.ctx.journaled_state.database.commit(state);
                 Ok(())
             }
             Err(EVMError::Database(Gone(lost))) => Err(lost),
@@ -248,7 +319,7 @@ impl<'a> Executor<'a> {
     }
 
     pub(crate) fn into_changes(self) -> Changes {
-        self.evm.ctx.journaled_state.database.into_changes()
+        self.evm.0.ctx.journaled_state.database.into_changes()
     }
 }
 

@@ -25,10 +25,16 @@
 //! What is deliberately absent: a mempool (the worker's pool is generic), fees, mining, peer-to-peer
 //! networking, and user keys.
 
+mod access;
+mod ask;
 mod block;
+mod checks;
 mod codes;
 mod execute;
+mod eyes;
 mod front;
+mod gate;
+mod guarded;
 mod machine;
 mod overlay;
 mod principal;
@@ -37,12 +43,14 @@ mod settings;
 mod state;
 pub mod system;
 mod transaction;
+mod veil;
 mod visibility;
 
 pub mod dev;
 
 use std::sync::Arc;
 
+pub use access::{AccessSettings, Limits, Unchecked, readers};
 pub use block::{Stored as StoredHeader, header};
 pub use principal::{Carrier, Principal, Roles};
 pub use receipt::{Receipt, Status};

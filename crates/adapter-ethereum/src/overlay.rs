@@ -14,14 +14,17 @@ use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::database_interface::DBErrorMarker;
 use revm::primitives::KECCAK_EMPTY;
-use revm::state::{AccountInfo, EvmState};
+use revm::state::{Account, AccountInfo, EvmState};
 
+use crate::access::IMPLEMENTATION_SLOT;
 use crate::block;
 use crate::codes::Codes;
+use crate::eyes::Eyes;
 use crate::settings::{Fork, Replay, Rules};
 use crate::state::{
     ACCOUNT, AccountRecord, CODE, STORAGE, account_record, encode_slot, slot_of, storage_key,
 };
+use crate::system::{POLICY, is_system};
 
 /// The state is gone, in the form that revm carries.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -62,6 +65,10 @@ pub(crate) struct Overlay<'a> {
     accounts: HashMap<Address, Held>,
     /// Code made here.
     created: HashMap<B256, Bytecode>,
+    /// What the transaction that runs may see. `None`: everything.
+    pub(crate) eyes: Option<Box<Eyes>>,
+    /// Proxies that got another implementation.
+    pub(crate) upgraded: Vec<Address>,
 }
 
 /// What an overlay changed, ready to be written.
@@ -81,7 +88,55 @@ impl<'a> Overlay<'a> {
             replay: rules.replay.as_ref(),
             accounts: HashMap::new(),
             created: HashMap::new(),
+            eyes: None,
+            upgraded: Vec::new(),
         }
+    }
+
+    /// The account as it is, whoever looks.
+    pub(crate) fn info(&mut self, address: Address) -> Result<Option<AccountInfo>, Lost> {
+        Ok(self.held(address)?.info.clone())
+    }
+
+    pub(crate) fn has_code(&mut self, address: &Address) -> Result<bool, Lost> {
+        let info = &self.held(*address)?.info;
+        Ok(info
+            .as_ref()
+            .is_some_and(|info| info.code_hash != KECCAK_EMPTY))
+    }
+
+    pub(crate) fn code_of(&mut self, hash: B256) -> Result<Bytecode, Lost> {
+        if let Some(code) = self.created.get(&hash) {
+            return Ok(code.clone());
+        }
+        let view = self.view;
+        self.codes.find(hash, || view.get(CODE, hash.as_slice()))
+    }
+
+    /// Writes a slot of the POLICY contract.
+    pub(crate) fn record(&mut self, slot: U256, value: U256) {
+        // Reading it first is what tells a state that is gone; then nothing of this is written.
+        if let Ok(held) = self.held(POLICY) {
+            held.slots.insert(slot, (value, true));
+        }
+    }
+
+    /// True if the code at `address` may be read by the one who looks.
+    pub(crate) fn reads_code(&mut self, address: &Address) -> Result<bool, Lost> {
+        if self.eyes.is_none() || is_system(address) || !self.has_code(address)? {
+            return Ok(true);
+        }
+        let mut eyes = self.eyes.take().expect("looked before");
+        let shown = eyes.show(self, address);
+        self.eyes = Some(eyes);
+        Ok(shown?.code)
+    }
+
+    fn seen(&mut self, address: Address, info: AccountInfo) -> Result<Option<AccountInfo>, Lost> {
+        let mut eyes = self.eyes.take().expect("looked before");
+        let seen = eyes.account(self, address, info);
+        self.eyes = Some(eyes);
+        seen
     }
 
     fn held(&mut self, address: Address) -> Result<&mut Held, Lost> {
@@ -90,14 +145,33 @@ impl<'a> Overlay<'a> {
 
     /// Takes over what one transaction did.
     pub(crate) fn commit(&mut self, state: EvmState) {
-        for (address, account) in state {
+        for (address, mut account) in state {
             if !account.is_touched() {
                 continue;
+            }
+            let hidden = self
+                .eyes
+                .as_ref()
+                .is_some_and(|eyes| eyes.absent.contains(&address));
+            if account
+                .storage
+                .get(&IMPLEMENTATION_SLOT)
+                .is_some_and(|slot| slot.is_changed())
+            {
+                self.upgraded.push(address);
             }
             // The account was loaded through `basic`, so it is here already, unless revm made it.
             let Ok(held) = hold(self.view, &mut self.accounts, address) else {
                 continue;
             };
+            if hidden && !account.is_created() {
+                receive(held, &account);
+                continue;
+            }
+            if hidden && let Some(before) = &held.info {
+                // Made where something was sent before.
+                account.info.balance = account.info.balance.saturating_add(before.balance);
+            }
             let gone = account.is_selfdestructed() || (account.is_empty() && !account.is_created());
             if gone {
                 if held.info.is_some() || held.changed {
@@ -183,6 +257,17 @@ impl<'a> Overlay<'a> {
     }
 }
 
+/// An account that was absent to the transaction is still there, with what it was given.
+fn receive(held: &mut Held, seen: &Account) {
+    if let Some(info) = &mut held.info
+        && !seen.info.balance.is_zero()
+    {
+        // It began with nothing, as it was seen. Ether is bounded far below 2^256.
+        info.balance = info.balance.saturating_add(seen.info.balance);
+        held.changed = true;
+    }
+}
+
 /// The account in the overlay, read from below if it is not there yet.
 fn hold<'h>(
     view: &dyn View,
@@ -240,15 +325,15 @@ impl Database for Overlay<'_> {
     type Error = Gone;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Gone> {
-        Ok(self.held(address)?.info.clone())
+        let info = self.held(address)?.info.clone();
+        match info {
+            Some(info) if self.eyes.is_some() => Ok(self.seen(address, info)?),
+            info => Ok(info),
+        }
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, Gone> {
-        if let Some(code) = self.created.get(&hash) {
-            return Ok(code.clone());
-        }
-        let view = self.view;
-        Ok(self.codes.find(hash, || view.get(CODE, hash.as_slice()))?)
+        Ok(self.code_of(hash)?)
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Gone> {

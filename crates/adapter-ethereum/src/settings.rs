@@ -12,6 +12,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use revm::primitives::hardfork::SpecId;
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessSettings;
+
 /// Most gas of one transaction that a network may allow: EIP-7825's cap, 2^24.
 pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 
@@ -76,12 +78,14 @@ impl Fork {
 }
 
 /// Who may see what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub enum Profile {
     /// Everything is public within the network.
     #[default]
     Transparent,
+    /// Everybody sees what its accounts, its domains and the contracts' checks allow.
+    Confidential(Box<AccessSettings>),
 }
 
 /// The environment of a foreign block, given instead of made.
@@ -161,6 +165,14 @@ impl Rules {
         }
     }
 
+    /// What a confidential network decided; `None`: everything is public.
+    pub fn access(&self) -> Option<&AccessSettings> {
+        match &self.profile {
+            Profile::Transparent => None,
+            Profile::Confidential(access) => Some(access),
+        }
+    }
+
     /// Most gas of one transaction.
     pub fn transaction_gas_max(&self) -> u64 {
         if self.fork >= Fork::Osaka {
@@ -237,6 +249,9 @@ impl Settings {
         }
         if !self.is_replay() && !(21_000..=1 << 40).contains(&self.rules.gas_limit) {
             return bad("gasLimit must be between 21000 and 2^40".into());
+        }
+        if self.is_replay() && self.rules.access().is_some() {
+            return bad("profile must be transparent under replay rules".into());
         }
         if self.rules.replay.is_none() && self.rules.fork < Fork::Cancun {
             return bad("fork must be cancun, prague or osaka".into());
