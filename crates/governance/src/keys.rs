@@ -64,7 +64,7 @@ pub struct Generation {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 enum Applied {
     #[n(0)]
-    Message(#[n(0)] Message),
+    Message(#[n(0)] Box<Message>),
     #[n(1)]
     CloseRound,
 }
@@ -136,7 +136,7 @@ impl Generation {
             .session
             .apply(message.sender(), &message)
             .map_err(Refused::KeyMessage)?;
-        self.steps.push(Applied::Message(message));
+        self.steps.push(Applied::Message(Box::new(message)));
         Ok(fault)
     }
 
@@ -176,7 +176,7 @@ impl Generation {
         for step in steps {
             match step {
                 Applied::Message(message) => {
-                    generation.message(message)?;
+                    generation.message(*message)?;
                 }
                 Applied::CloseRound => generation.close_round(since)?,
             }
@@ -399,6 +399,14 @@ pub struct Granted {
 }
 
 impl Keys {
+    /// Of a list of epochs, oldest first: what an offline tool has read.
+    pub fn of_records(epochs: Vec<EpochRecord>) -> Self {
+        Self {
+            epochs,
+            ..Self::default()
+        }
+    }
+
     /// The generation under way.
     pub fn generation(&self) -> Option<&Generation> {
         self.generation.as_ref()
@@ -474,6 +482,22 @@ impl Keys {
         let fault = generation.message(message)?;
         self.finish();
         Ok(fault)
+    }
+
+    /// Whether a message is of this actor and belongs into the round.
+    pub(crate) fn takes(&self, owner: &str, key: &PublicKey, signed: &[u8]) -> bool {
+        let (Some(generation), Ok(message)) = (&self.generation, verify_key_message(key, signed))
+        else {
+            return false;
+        };
+        let round = match message {
+            Message::Deal(_) => Phase::Dealing,
+            Message::Ack(_) | Message::Dispute(_) => Phase::Answering,
+            Message::KeyPart(_) | Message::KeyPartShare(_) => Phase::Keying,
+        };
+        generation.actor(message.sender()) == Some(owner)
+            && message.session() == generation.session.session()
+            && generation.session.phase() == round
     }
 
     pub(crate) fn close_round(&mut self, time: Millis) -> Result<Phase, Refused> {

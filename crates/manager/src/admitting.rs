@@ -210,7 +210,7 @@ impl Node {
             connection,
             &PeerMessage::Joined(Joined {
                 node,
-                keys: self.keyring.released(),
+                keys: self.keyring.released_all(),
                 nodes,
                 standing: self.standing(),
             }),

@@ -136,7 +136,9 @@ impl Node {
         self.follow_workers(out);
     }
 
-    fn commit(&mut self, upto: Index, out: &mut Vec<Output>) {
+    /// What consensus has committed is applied, as far as the keys for it are here.
+    pub fn commit(&mut self, upto: Index, out: &mut Vec<Output>) {
+        self.committing = self.committing.max(upto);
         while self.order.committed < upto && !matches!(self.phase, Phase::Ended) {
             let index = self.order.committed.next();
             let engine = self.engine.as_ref().expect("it says what is committed");
@@ -152,6 +154,11 @@ impl Node {
                 .and_then(|l| l.in_flight.pop_front_if(|p| p.header.index == index));
             match own {
                 Some(own) => self.commit_own(own, out),
+                None if self.lacks_key(&payload) => {
+                    // Goes on when the keys have come.
+                    self.ask_keys(out);
+                    break;
+                }
                 None => {
                     if let Err(reason) = self.commit_other(&payload, out) {
                         // A quorum of attested nodes agreed on it, so it is this node that cannot go on.
@@ -177,6 +184,10 @@ impl Node {
         self.with_engine(|engine, _| engine.applied(committed));
         self.linear_reads(out);
         self.resume_receipts(out);
+    }
+
+    fn lacks_key(&self, payload: &[u8]) -> bool {
+        Header::peek(payload).is_some_and(|header| !self.keyring.holds(header.epoch))
     }
 
     /// An entry that this leader made: nothing need be opened.
@@ -288,6 +299,7 @@ impl Node {
         if header.index != self.order.committed.next()
             || header.previous != self.order.last_digest()
             || header.term < self.order.runs.last()
+            || header.epoch != self.order.epoch
         {
             return Err("it does not continue the ledger".into());
         }
@@ -417,11 +429,18 @@ impl Node {
 
     /// An administrative command is committed.
     pub fn govern(&mut self, header: &Header, command: &Command, out: &mut Vec<Output>) {
-        let of_members = matches!(
+        let of_others = matches!(
             command,
-            Command::Propose(_) | Command::Vote(_) | Command::Withdraw(_) | Command::Expire { .. }
+            Command::Propose(_)
+                | Command::Vote(_)
+                | Command::Withdraw(_)
+                | Command::Expire { .. }
+                | Command::RenewLease { .. }
+                | Command::OpenEpoch(_)
+                | Command::KeyStep(_)
+                | Command::KeyRelease(_)
         );
-        if let Some(leading) = self.order.leading.as_mut().filter(|_| !of_members) {
+        if let Some(leading) = self.order.leading.as_mut().filter(|_| !of_others) {
             leading.changing = false;
         }
         if let Some(configuration) = self.configuration_of(command) {
@@ -458,7 +477,7 @@ impl Node {
 
     fn fact(&mut self, fact: &Fact, out: &mut Vec<Output>) {
         match fact {
-            Fact::Epoch(epoch) => self.order.epoch = *epoch,
+            Fact::Epoch(epoch) => self.epoch_began(*epoch, out),
             // The past needs no other deeds.
             _ if matches!(self.phase, Phase::Restoring) => {}
             Fact::Created { .. } => {
@@ -542,7 +561,8 @@ impl Node {
                     );
                 }
             }
-            Fact::Lease { .. } => {}
+            Fact::Lease { .. } | Fact::KeyGeneration { .. } | Fact::EpochDue { .. } => {}
+            Fact::KeyRelease(release) => self.key_released(release, out),
             told => log(out, 3, "governance", &format!("{told:?}")),
         }
     }

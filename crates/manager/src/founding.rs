@@ -117,6 +117,12 @@ impl Node {
                 self.answer(connection, &PeerMessage::Join(join));
             }
             EvidenceFor::Certificate => self.certify(&made, out),
+            EvidenceFor::Lease { number } => self.attested_anew(
+                number,
+                made.evidence.to_vec(),
+                made.endorsements.to_vec(),
+                out,
+            ),
         }
     }
 
@@ -162,7 +168,8 @@ impl Node {
             );
         }
         let identity = NetworkIdentity::new(certificate, &key).expect("the key that was certified");
-        self.keyring.generate(Epoch(1), &mut self.entropy);
+        let keys = crate::keyring::EpochKeys::generate(&mut self.entropy);
+        self.keyring.insert(Epoch(1), keys);
         self.name(governance::State::FIRST_NODE);
         self.begin(
             Configuration::of([governance::State::FIRST_NODE]),

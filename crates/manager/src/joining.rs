@@ -255,7 +255,7 @@ impl Node {
 
     fn joined(&mut self, connection: u64, joined: Joined, out: &mut Vec<Output>) {
         for key in &joined.keys {
-            self.keyring.insert(key);
+            self.keyring.given(key);
         }
         for known in &joined.nodes {
             self.known.insert(known.key, known.clone());

@@ -1,53 +1,172 @@
-//! The secrets of a network that live in a manager's memory: session keys by epoch, the network
+//! The secrets of a network that live in a manager's memory: the two keys of each epoch, the network
 //! identity key, and what is derived from them.
 //!
-//! Source: white paper, "Encrypting Persistent State". In this version the leader's enclave makes the
-//! session key and gives it to admitted nodes over the attested channel (`design/keys.md`, fast path).
+//! Source: white paper, "Encrypting Persistent State"; `docs/keys.md`. The session key of an epoch
+//! seals its entries. The history key opens the link to the epoch before, so that whoever has the
+//! keys of one epoch has those of all earlier ones, and an auditor who was given a session key alone
+//! has that epoch and no other.
 
 use std::collections::BTreeMap;
 
-use crypto::{Context, Entropy, SigningKey, Zeroizing, derive};
+use crypto::{AeadKey, Context, Entropy, SEAL_OVERHEAD_BYTES, SigningKey, Zeroizing, derive};
+use governance::{EpochCause, EpochKey, EpochOpening, EpochSeal, Keys, SharedKey, key_check};
 use ledger::SealKeyring;
-use types::{Epoch, Term};
+use types::{Digest, Epoch, Millis, NetworkId, Term};
 
 use crate::wire::SessionKey;
+
+/// The two keys of an epoch.
+pub struct EpochKeys {
+    session: Zeroizing<[u8; 32]>,
+    history: Zeroizing<[u8; 32]>,
+}
+
+impl EpochKeys {
+    pub fn new(session: &[u8; 32], history: &[u8; 32]) -> Self {
+        Self {
+            session: Zeroizing::new(*session),
+            history: Zeroizing::new(*history),
+        }
+    }
+
+    pub fn generate(entropy: &mut Entropy) -> Self {
+        Self {
+            session: entropy.secret(),
+            history: entropy.secret(),
+        }
+    }
+
+    pub fn check(&self, epoch: Epoch) -> Digest {
+        key_check(epoch, &self.session, &self.history)
+    }
+}
 
 /// The keys of one network.
 #[derive(Default)]
 pub struct Keyring {
-    sessions: BTreeMap<Epoch, Zeroizing<[u8; 32]>>,
-    /// The same keys, as the ledger uses them.
+    epochs: BTreeMap<Epoch, EpochKeys>,
+    /// The session keys, as the ledger uses them.
     pub seals: SealKeyring,
     /// The key of the certificate that clients pin; from the genesis entry.
     network: Option<SigningKey>,
+    /// When the keys are to be forgotten, by this node's own time.
+    pub until: Option<Millis>,
 }
 
 impl Keyring {
-    /// Makes the session key of a new epoch.
-    pub fn generate(&mut self, epoch: Epoch, entropy: &mut Entropy) {
-        assert!(
-            !self.sessions.contains_key(&epoch),
-            "an epoch has one session key"
-        );
-        let key = entropy.secret();
-        self.seals.insert(epoch, key.clone());
-        self.sessions.insert(epoch, key);
+    /// Holds the keys of an epoch, in place of any others.
+    pub fn insert(&mut self, epoch: Epoch, keys: EpochKeys) {
+        self.seals.insert(epoch, keys.session.clone());
+        self.epochs.insert(epoch, keys);
     }
 
-    pub fn insert(&mut self, key: &SessionKey) {
-        self.seals.insert(key.epoch, Zeroizing::new(key.key));
-        self.sessions.insert(key.epoch, Zeroizing::new(key.key));
+    /// What another node gave.
+    pub fn given(&mut self, key: &SessionKey) {
+        self.insert(key.epoch, EpochKeys::new(&key.key, &key.history));
     }
 
-    /// For a node that the network has admitted.
-    pub fn released(&self) -> Vec<SessionKey> {
-        self.sessions
+    pub fn holds(&self, epoch: Epoch) -> bool {
+        self.epochs.contains_key(&epoch)
+    }
+
+    /// Whether the keys held are those of the ledger's record. Others are forgotten.
+    pub fn confirm(&mut self, epoch: Epoch, check: Digest) -> bool {
+        let right = self
+            .epochs
+            .get(&epoch)
+            .is_some_and(|keys| keys.check(epoch) == check);
+        if !right {
+            self.epochs.remove(&epoch);
+            self.seals.forget(epoch);
+        }
+        right
+    }
+
+    /// Erases the keys of all epochs; they can be had again from M actors.
+    pub fn forget_epochs(&mut self) {
+        for epoch in std::mem::take(&mut self.epochs).into_keys() {
+            self.seals.forget(epoch);
+        }
+        self.until = None;
+    }
+
+    /// The keys of an epoch, for a node that may have them.
+    pub fn released(&self, epoch: Epoch) -> Option<SessionKey> {
+        let keys = self.epochs.get(&epoch)?;
+        Some(SessionKey {
+            epoch,
+            key: *keys.session,
+            history: *keys.history,
+        })
+    }
+
+    /// All keys, for a node that reads the ledger from its first entry.
+    pub fn released_all(&self) -> Vec<SessionKey> {
+        let epochs = self.epochs.keys();
+        epochs.filter_map(|epoch| self.released(*epoch)).collect()
+    }
+
+    /// The keys of the newest epoch that is held, up to this one: all earlier ones follow.
+    pub fn newest(&self, upto: Epoch) -> Option<SessionKey> {
+        let (epoch, _) = self.epochs.range(..=upto).next_back()?;
+        self.released(*epoch)
+    }
+
+    /// How the next epoch begins, with new keys, which are held from now on.
+    pub fn open_next(
+        &mut self,
+        network: NetworkId,
+        present: Epoch,
+        cause: EpochCause,
+        shared: Option<&SharedKey>,
+        entropy: &mut Entropy,
+    ) -> Option<EpochOpening> {
+        let before = self.epochs.get(&present)?;
+        let epoch = Epoch(present.0 + 1);
+        let keys = EpochKeys::generate(entropy);
+        let seal = shared.map(|shared| {
+            let mut encrypt = |key: &[u8; 32], which: EpochKey| {
+                shared.key().encrypt(key, &which.label(epoch), entropy)
+            };
+            EpochSeal {
+                key: shared.key().session(),
+                session_key: encrypt(&keys.session, EpochKey::Session),
+                history_key: encrypt(&keys.history, EpochKey::History),
+            }
+        });
+        let opening = EpochOpening {
+            epoch,
+            cause,
+            link: seal_link(network, epoch, &keys, before),
+            check: keys.check(epoch),
+            seal,
+        };
+        self.insert(epoch, keys);
+        Some(opening)
+    }
+
+    /// From the keys of an epoch to those of all before it, by the links of the ledger.
+    pub fn walk_back(&mut self, network: NetworkId, records: &Keys) {
+        let mut missing: Vec<_> = records
+            .epochs()
             .iter()
-            .map(|(epoch, key)| SessionKey {
-                epoch: *epoch,
-                key: **key,
-            })
-            .collect()
+            .map(|record| &record.opening)
+            .filter(|opening| !self.holds(Epoch(opening.epoch.0 - 1)))
+            .collect();
+        // The newest first: each opens the one before.
+        while let Some(opening) = missing.pop() {
+            let Some(keys) = self.epochs.get(&opening.epoch) else {
+                continue;
+            };
+            let before = Epoch(opening.epoch.0 - 1);
+            let Some(opened) = open_link(network, opening, keys) else {
+                continue;
+            };
+            let recorded = records.epoch(before).map(|r| r.opening.check);
+            if recorded.is_none_or(|check| check == opened.check(before)) {
+                self.insert(before, opened);
+            }
+        }
     }
 
     pub fn know_network(&mut self, key: SigningKey) {
@@ -72,11 +191,103 @@ impl Keyring {
         term: Term,
         protocol: &str,
     ) -> Option<Zeroizing<[u8; 32]>> {
-        let key = self.sessions.get(&epoch)?;
+        let keys = self.epochs.get(&epoch)?;
         Some(derive(
-            key,
+            &keys.session,
             Context::BatchEntropy,
             &[&term.0.to_be_bytes(), protocol.as_bytes()],
         ))
+    }
+}
+
+/// A history key seals one link, so the nonce is a constant.
+fn link_key(network: NetworkId, epoch: Epoch, keys: &EpochKeys) -> AeadKey {
+    let info: [&[u8]; 2] = [&network.0, &epoch.0.to_be_bytes()];
+    AeadKey::new(&derive(&keys.history, Context::EpochLink, &info))
+}
+
+fn seal_link(network: NetworkId, epoch: Epoch, keys: &EpochKeys, before: &EpochKeys) -> Vec<u8> {
+    // Sized first: a vector that grew would leave the keys behind in what it outgrew.
+    let mut link = Vec::with_capacity(64 + SEAL_OVERHEAD_BYTES);
+    link.extend_from_slice(&*before.session);
+    link.extend_from_slice(&*before.history);
+    link_key(network, epoch, keys).seal(0, &network.0, &mut link, 0);
+    link
+}
+
+fn open_link(network: NetworkId, opening: &EpochOpening, keys: &EpochKeys) -> Option<EpochKeys> {
+    let mut link = Zeroizing::new(opening.link.clone());
+    let opened = link_key(network, opening.epoch, keys)
+        .open(0, &network.0, &mut link)
+        .ok()?;
+    let (session, history) = opened.split_first_chunk::<32>()?;
+    Some(EpochKeys::new(session, history.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_an_epoch_open_all_earlier_ones_and_a_session_key_alone_none() {
+        let entropy = &mut Entropy::new(&[3; 32]);
+        let network = NetworkId([5; 32]);
+        let mut leader = Keyring::default();
+        leader.insert(Epoch(1), EpochKeys::generate(entropy));
+        let openings: Vec<_> = (1..5)
+            .map(|e| {
+                leader
+                    .open_next(network, Epoch(e), EpochCause::Timer, None, entropy)
+                    .expect("it holds the present epoch's keys")
+            })
+            .collect();
+        let records = records(&openings);
+
+        let mut late = Keyring::default();
+        late.given(&leader.released(Epoch(5)).expect("held"));
+        late.walk_back(network, &records);
+        for epoch in (1..=5).map(Epoch) {
+            let (a, b) = (late.released(epoch), leader.released(epoch));
+            assert!(a.is_some() && a == b, "epoch {epoch}");
+        }
+
+        // An auditor of epoch 4 has its session key and no history key.
+        let mut auditor = Keyring::default();
+        let mut key = leader.released(Epoch(4)).expect("held");
+        key.history = [0; 32];
+        auditor.given(&key);
+        auditor.walk_back(network, &records);
+        assert!(!auditor.holds(Epoch(3)) && !auditor.holds(Epoch(5)));
+
+        // Of another network, nothing opens.
+        let mut stranger = Keyring::default();
+        stranger.given(&leader.released(Epoch(5)).expect("held"));
+        stranger.walk_back(NetworkId([6; 32]), &records);
+        assert!(!stranger.holds(Epoch(4)));
+    }
+
+    fn records(openings: &[EpochOpening]) -> Keys {
+        let records: Vec<_> = openings
+            .iter()
+            .map(|opening| governance::EpochRecord {
+                opening: opening.clone(),
+                entry: types::Index(opening.epoch.0),
+                time: Millis(1),
+            })
+            .collect();
+        Keys::of_records(records)
+    }
+
+    #[test]
+    fn keys_that_are_not_those_of_the_record_are_forgotten() {
+        let entropy = &mut Entropy::new(&[4; 32]);
+        let mut ring = Keyring::default();
+        let keys = EpochKeys::generate(entropy);
+        let check = keys.check(Epoch(2));
+        ring.insert(Epoch(2), keys);
+        assert!(ring.confirm(Epoch(2), check));
+        ring.insert(Epoch(2), EpochKeys::generate(entropy));
+        assert!(!ring.confirm(Epoch(2), check));
+        assert!(!ring.holds(Epoch(2)) && !ring.seals.holds(Epoch(2)));
     }
 }

@@ -15,6 +15,7 @@ mod admitting;
 mod backfill;
 mod clients;
 mod commits;
+mod epochs;
 mod fetching;
 mod founding;
 mod heights;
@@ -23,6 +24,7 @@ mod keyring;
 mod linear;
 mod membership;
 mod node;
+mod opening;
 mod order;
 #[doc(hidden)] // for the fuzzing harness
 pub mod parts;
@@ -33,8 +35,10 @@ mod protocols;
 mod reading;
 mod receipts;
 mod recovery;
+mod release;
 mod reviving;
 mod sessions;
+mod shares;
 mod snapshots;
 #[doc(hidden)] // for the fuzzing harness
 pub mod wire;

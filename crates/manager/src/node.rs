@@ -81,6 +81,10 @@ pub enum EvidenceFor {
         connection: u64,
     },
     Certificate,
+    /// To go on having the keys.
+    Lease {
+        number: u64,
+    },
 }
 
 /// Why entries were asked of the host.
@@ -143,6 +147,14 @@ pub struct Node {
     pub effects: Vec<Effect>,
     pub state: governance::State,
     pub keyring: Keyring,
+    /// What this VN holds for its actor.
+    pub shares: crate::shares::Shares,
+    /// Keys that are asked for, and given.
+    pub releases: crate::release::Releases,
+    /// What this node does for its actor in a key generation.
+    pub party: crate::epochs::Party,
+    /// How far consensus has committed; the order is behind while keys are missing.
+    pub committing: Index,
     pub order: Order,
     pub protocols: Vec<Protocol>,
     /// Worker process → its protocol's place.
@@ -228,6 +240,10 @@ impl Node {
             effects: Vec::new(),
             state: governance::State::default(),
             keyring: Keyring::default(),
+            shares: crate::shares::Shares::default(),
+            releases: crate::release::Releases::default(),
+            party: crate::epochs::Party::default(),
+            committing: Index::ZERO,
             order: Order::new(Sealer::new(NodeId(0), key.public())),
             protocols: settings
                 .into_iter()
@@ -355,6 +371,9 @@ impl Node {
         self.backfill_tick(out);
         self.lead_again(out);
         self.close_polls(out);
+        self.lead_keys(out);
+        self.take_part(out);
+        self.keep_keys(out);
         self.tire_of_waiting(out);
         if let Phase::Stopping { until } = self.phase
             && (now >= until || self.order.leading.is_none())
@@ -477,6 +496,17 @@ impl Node {
         gauges.extend([
             gauge("snapshot".into(), self.snapshots.newest().0),
             gauge("snapshot_differences".into(), self.snapshots.differences),
+            gauge(
+                "key_actors_reachable".into(),
+                self.actors_reachable() as u64,
+            ), // at most 64
+            gauge(
+                "key_threshold".into(),
+                self.state
+                    .keys()
+                    .shared()
+                    .map_or(0, |s| s.key().threshold()) as u64, // at most 64
+            ),
         ]);
         send_host(
             out,

@@ -52,6 +52,10 @@ pub struct Leading {
     pub unsigned: bool,
     /// A change of the configuration is on its way.
     pub changing: bool,
+    /// Under whose keys the next entry is sealed.
+    pub epoch: Epoch,
+    /// The last step towards keys; the next waits until it is committed.
+    pub key_step: Option<Index>,
 }
 
 /// An entry that this leader made and that is not committed yet.
@@ -162,7 +166,7 @@ impl Order {
         Header {
             term: leading.term,
             index,
-            epoch: self.epoch,
+            epoch: leading.epoch,
             time: time.max(leading.last_time),
             kind,
             sealer,

@@ -84,6 +84,9 @@ impl Node {
             return;
         };
         let connection = self.sessions.dial(&address, Who::ExpectNode { to }, out);
+        if let Some(keys) = self.keys_for_link(to) {
+            keys.encode(&mut frame);
+        }
         message.encode(&mut frame);
         self.links.insert(
             to,
@@ -245,6 +248,12 @@ impl Node {
             PeerMessage::EntriesAsk { first, last } => self.serve_entries(from, first, last, out),
             PeerMessage::Entries { first, entries } => self.entries_came(first, entries, out),
             PeerMessage::Poll { poll, message } => self.poll_arrived(from, poll, &message, out),
+            PeerMessage::EpochKeys(keys) => self.keys_came(&keys, out),
+            PeerMessage::KeysAsk => self.keys_asked(from, out),
+            PeerMessage::KeyMessage(signed) => self.key_message_came(from, &signed, out),
+            PeerMessage::KeyAsk(ask) => self.release_asked(from, &ask, out),
+            PeerMessage::Partials(partials) => self.partials_arrived(from, &partials, out),
+            PeerMessage::PartialsAsk { epoch } => self.partials_asked(from, epoch, out),
             PeerMessage::PollRefused {
                 digest,
                 status,

@@ -6,7 +6,7 @@ use governance::{AdmitNode, Command};
 use ledger::snapshot::Statement;
 use ledger::{Content, Kind};
 use types::limits::BATCH_UNITS_MAX;
-use types::{Digest, Height, Index, Millis, NodeId, Term};
+use types::{Digest, Epoch, Height, Index, Millis, NodeId, Term};
 
 use crate::Output;
 use crate::node::{Node, log};
@@ -27,6 +27,13 @@ impl Node {
     pub fn open_term(&mut self, term: Term, out: &mut Vec<Output>) {
         let Some(engine) = &self.engine else { return };
         let (_, last) = engine.last();
+        let mut epoch = self.order.epoch;
+        for index in (self.order.committed.0 + 1..=last.0).map(Index) {
+            let entry = engine
+                .entry(index)
+                .expect("uncommitted entries are in memory");
+            epoch = epoch_after(&entry.payload, epoch);
+        }
         let (last_digest, last_time) = if last == self.order.committed {
             (self.order.last_digest(), self.order.time)
         } else {
@@ -49,7 +56,14 @@ impl Node {
             // A former leader may have left leaves that no signature covers.
             unsigned: true,
             changing: false,
+            epoch,
+            key_step: None,
         });
+        if !self.keyring.holds(epoch) {
+            // It opens when they have come.
+            return self.ask_keys(out);
+        }
+        self.give_keys_to_all(epoch, out);
         match self.genesis.take() {
             Some(command) if last == Index::ZERO => {
                 let configuration = Configuration::of([self.id]);
@@ -65,6 +79,24 @@ impl Node {
                     out,
                 );
             }
+        }
+    }
+
+    /// The keys have come without which this leader could not open its term.
+    pub fn open_term_late(&mut self, out: &mut Vec<Output>) {
+        let waits = self
+            .order
+            .leading
+            .as_ref()
+            .filter(|l| !l.opened && l.in_flight.is_empty() && self.keyring.holds(l.epoch))
+            .map(|l| l.term);
+        let elected = self
+            .engine
+            .as_ref()
+            .and_then(Engine::next)
+            .map(|(term, _)| term);
+        if let Some(term) = waits.filter(|term| elected == Some(*term)) {
+            self.open_term(term, out);
         }
     }
 
@@ -339,4 +371,20 @@ impl Node {
             leading.changing = true;
         }
     }
+}
+
+/// The epoch of what follows an entry of a former leader.
+fn epoch_after(payload: &bytes::Bytes, before: Epoch) -> Epoch {
+    let entry = ledger::inspect(payload).expect("this node or its leader made it");
+    let facts = match entry.header.kind {
+        Kind::Administrative => governance::facts_from_public(&entry.public),
+        _ => Ok(Vec::new()),
+    };
+    let opened = facts.ok().and_then(|facts| {
+        facts.into_iter().find_map(|fact| match fact {
+            governance::PublicFact::Epoch(epoch) => Some(epoch),
+            _ => None,
+        })
+    });
+    opened.unwrap_or(before.max(entry.header.epoch))
 }

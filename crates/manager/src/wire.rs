@@ -38,6 +38,18 @@ pub enum PeerMessage {
         status: u16,
         reason: String,
     },
+    /// The keys of epochs, for a node of the list.
+    EpochKeys(Vec<SessionKey>),
+    /// Give me the keys of the newest epoch.
+    KeysAsk,
+    /// What a node says for its actor in a key generation, for the leader: COSE_Sign1 by the node.
+    KeyMessage(Bytes),
+    /// This node attests again: let it go on having the keys.
+    KeyAsk(KeyAsk),
+    /// An actor's part in opening an epoch's keys.
+    Partials(Partials),
+    /// The leader lost its keys, so that nobody can record who is given them: give me your part.
+    PartialsAsk { epoch: Epoch },
     /// Give me this piece of the snapshot at `index`.
     SnapshotAsk { index: Index, sequence: u64 },
     /// The piece, in the clear: every node seals its own file.
@@ -53,6 +65,31 @@ pub enum PeerMessage {
     EntriesAsk { first: Index, last: Index },
     /// Committed entries, sealed as they are.
     Entries { first: Index, entries: Vec<Bytes> },
+}
+
+/// A node asks to go on having the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeyAsk {
+    #[n(0)]
+    pub epoch: Epoch,
+    /// Of the lease that it wants; its evidence is over it.
+    #[n(1)]
+    pub number: u64,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub evidence: Vec<u8>,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub endorsements: Vec<u8>,
+}
+
+/// Partial decryptions of the two keys of an epoch, as `threshold` writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Partials {
+    #[n(0)]
+    pub epoch: Epoch,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub session: Vec<u8>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub history: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -124,13 +161,16 @@ pub struct Standing {
     pub snapshots: Vec<(Index, Epoch, Digest)>,
 }
 
-/// A session key on its way over the attested channel. Its `Debug` shows only the epoch.
+/// The keys of an epoch on their way over the attested channel. Its `Debug` shows only the epoch.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SessionKey {
     #[n(0)]
     pub epoch: Epoch,
     #[cbor(n(1), with = "minicbor::bytes")]
     pub key: [u8; 32],
+    /// Opens the link to the epoch before.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub history: [u8; 32],
 }
 
 impl std::fmt::Debug for SessionKey {
@@ -142,6 +182,7 @@ impl std::fmt::Debug for SessionKey {
 impl Drop for SessionKey {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.key);
+        zeroize::Zeroize::zeroize(&mut self.history);
     }
 }
 
@@ -214,6 +255,12 @@ impl PeerMessage {
                 out.extend_from_slice(&[20, *poll]);
                 out.extend_from_slice(message);
             }
+            Self::EpochKeys(keys) => put(out, 22, keys),
+            Self::KeysAsk => out.push(23),
+            Self::KeyMessage(signed) => raw(out, 24, None, signed),
+            Self::KeyAsk(m) => put(out, 25, m),
+            Self::Partials(m) => put(out, 26, m),
+            Self::PartialsAsk { epoch } => put(out, 27, epoch),
             Self::PollRefused {
                 digest,
                 status,
@@ -290,6 +337,14 @@ impl PeerMessage {
                     reason,
                 }
             }
+            22 => Self::EpochKeys(get(&frame)?),
+            23 if frame.is_empty() => Self::KeysAsk,
+            24 => Self::KeyMessage(frame),
+            25 => Self::KeyAsk(get(&frame)?),
+            26 => Self::Partials(get(&frame)?),
+            27 => Self::PartialsAsk {
+                epoch: get(&frame)?,
+            },
             10 => {
                 let (index, sequence) = get(&frame)?;
                 Self::SnapshotAsk { index, sequence }

@@ -44,6 +44,14 @@ impl State {
                 != constitution.settings.key_threshold as usize // u32 fits
     }
 
+    /// Whether a message belongs into the generation under way, before it becomes an entry.
+    pub fn takes_key_message(&self, node: NodeId, signed: &[u8]) -> bool {
+        let Some(node) = self.node(node).filter(|n| n.is_served()) else {
+            return false;
+        };
+        self.keys.takes(&node.owner, &node.key, signed)
+    }
+
     /// Whether a node may be given the keys of the network at ledger time `now`.
     ///
     /// # Errors
@@ -54,12 +62,27 @@ impl State {
         epoch: Epoch,
         now: Millis,
     ) -> Result<(), &'static str> {
+        self.may_have_keys_but_for_lease(node, epoch, now)?;
+        if self.node(node).is_some_and(|n| n.lease.is_valid(now)) {
+            Ok(())
+        } else {
+            Err("its lease has expired: it must attest again")
+        }
+    }
+
+    /// [`State::may_have_keys`] for a node that attests again at this moment.
+    ///
+    /// # Errors
+    /// The reason, for the ledger and for the node.
+    pub fn may_have_keys_but_for_lease(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        now: Millis,
+    ) -> Result<(), &'static str> {
         let node = self.node(node).ok_or("it is no node of this network")?;
         if !node.is_served() {
             return Err("it was removed or replaced");
-        }
-        if !node.lease.is_valid(now) {
-            return Err("its lease has expired: it must attest again");
         }
         if epoch > self.epoch {
             return Err("there is no such epoch yet");
