@@ -51,7 +51,8 @@ pub enum NotSent {
 /// Who proved to hold the key of a certificate. Whether to talk to it is the owner's decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// What it presented, leaf first; only the leaf's key is proven.
+    /// What it presented, leaf first; only the leaf's key is proven. Empty: it presented none
+    /// ([`Acceptor::without_certificates`]).
     pub chain: Vec<Certificate>,
     /// The application protocol that was agreed, if any.
     pub alpn: Option<Vec<u8>>,
@@ -268,7 +269,11 @@ impl Channel {
             return Ok(());
         }
         let alpn = common.alpn_protocol().map(<[u8]>::to_vec);
-        let chain = parse(common.peer_certificates().unwrap_or_default());
+        let chain = match (&self.side, common.peer_certificates().unwrap_or_default()) {
+            // rustls has refused it already, unless the acceptor takes clients without one.
+            (Side::Server(_), []) => Ok(Vec::new()),
+            (_, chain) => parse(chain),
+        };
         if self.wants_name && alpn.is_none() {
             return Err(self.fail(Broken::NoName));
         }

@@ -69,10 +69,20 @@ impl Acceptor {
     /// `names` are the application protocols offered, best first. A client that offers none of them is
     /// refused; one that offers no names at all is served, with [`crate::Peer::alpn`] empty.
     pub fn new(identity: &Identity, names: &[&[u8]]) -> Self {
+        Self::build(identity, names, true)
+    }
+
+    /// As [`Acceptor::new`], and a client may come without a certificate: then [`crate::Peer::chain`] is
+    /// empty, and it has proved nothing.
+    pub fn without_certificates(identity: &Identity, names: &[&[u8]]) -> Self {
+        Self::build(identity, names, false)
+    }
+
+    fn build(identity: &Identity, names: &[&[u8]], mandatory: bool) -> Self {
         let mut config = ServerConfig::builder_with_details(provider(), Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])
             .expect("the suites above are of TLS 1.3")
-            .with_client_cert_verifier(Arc::new(AnyClient))
+            .with_client_cert_verifier(Arc::new(AnyClient { mandatory }))
             .with_cert_resolver(identity.resolver.clone());
         config.alpn_protocols = names.iter().map(|n| n.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});

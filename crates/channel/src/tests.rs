@@ -247,6 +247,25 @@ fn a_client_without_a_certificate_is_refused() {
     assert_eq!((who, pair.server.ready()), ("server", None), "{broken}");
 }
 
+#[test]
+fn a_client_without_a_certificate_has_proved_nothing_where_it_is_served() {
+    let (mut connector, _) = node_pair();
+    let config = std::sync::Arc::get_mut(&mut connector.config).expect("not shared yet");
+    config.client_auth_cert_resolver = std::sync::Arc::new(NoCertificate);
+    let acceptor = Acceptor::without_certificates(&identity(2, "vn"), &[NODE]);
+    let mut pair = Pair::open(&connector, &acceptor);
+    let peer = pair.server.ready().expect("the handshake is over");
+    assert!(peer.chain.is_empty());
+    pair.client.send(b"who am I").expect("open");
+    pair.carry(usize::MAX).expect("unbroken");
+    assert_eq!(pair.at_server, b"who am I");
+
+    // One that has a certificate shows it there, too.
+    let known = Connector::new(&identity(1, "ada"), Trust::Any, &[NODE]);
+    let pair = Pair::open(&known, &acceptor);
+    assert_eq!(pair.server.ready().expect("open").chain.len(), 1);
+}
+
 #[derive(Debug)]
 struct NoCertificate;
 

@@ -100,11 +100,17 @@ fn leads_to(chain: &[Certificate], authority: &Certificate) -> bool {
     false
 }
 
-/// Clients must present a certificate; whose it is the owner decides.
+/// Clients must present a certificate, or may; whose it is the owner decides.
 #[derive(Debug)]
-pub(crate) struct AnyClient;
+pub(crate) struct AnyClient {
+    pub(crate) mandatory: bool,
+}
 
 impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

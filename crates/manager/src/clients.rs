@@ -6,7 +6,7 @@ use boundary::{
     manager_to_worker,
 };
 use bytes::Bytes;
-use types::limits::APPLICATION_REQUEST_BYTES_MAX;
+use types::limits::{APPLICATION_REQUEST_BYTES_MAX, CONNECTIONS_MAX};
 
 use crate::Output;
 use crate::administration::Connection;
@@ -19,6 +19,15 @@ use crate::workers::send_worker;
 /// of the largest size must fit.
 const WINDOW_BYTES: usize = APPLICATION_REQUEST_BYTES_MAX + (1 << 20);
 
+/// Setting of a protocol: `allowed` lets clients without a certificate reach it.
+const WITHOUT_CERTIFICATE: &str = "clients-without-certificate";
+
+/// What a worker is told in the place of an actor.
+const NOBODY: [u8; 32] = [0; 32];
+
+/// Connections without a certificate at once: the others are for actors.
+const NOBODIES_MAX: usize = CONNECTIONS_MAX / 4;
+
 impl Node {
     /// The host accepted a connection.
     pub fn opened(&mut self, opened: &boundary::Opened, out: &mut Vec<Output>) {
@@ -26,7 +35,8 @@ impl Node {
         if !opened.connection.is_multiple_of(2) && self.sessions.get(opened.connection).is_some() {
             return;
         }
-        if let Err(reason) = self.sessions.accept(opened) {
+        let open = self.serves_nobody(&opened.protocol);
+        if let Err(reason) = self.sessions.accept(opened, open) {
             log(
                 out,
                 4,
@@ -115,11 +125,14 @@ impl Node {
                 }
             }
             Who::Administrator { .. } => self.administrative(connection, &plain, out),
-            Who::Node { .. } | Who::Stranger { .. } | Who::Sponsor => {
+            Who::Node { .. } | Who::Stranger { .. } | Who::Sponsor | Who::Cold => {
                 gather(&mut session.plain, plain);
                 self.peer_bytes(connection, out);
             }
-            Who::ExpectClient { .. } | Who::ExpectNode { .. } | Who::ExpectNetwork => {
+            Who::ExpectClient { .. }
+            | Who::ExpectNode { .. }
+            | Who::ExpectNetwork
+            | Who::ExpectCold => {
                 self.drop_connection(connection, "it speaks before it is known", out);
             }
         }
@@ -133,11 +146,17 @@ impl Node {
         let peer = session.channel.ready().expect("the caller looked");
         let chain = peer.chain.clone();
         let alpn = peer.alpn.clone().unwrap_or_default();
-        let key = *chain[0].key();
+        let Some(key) = chain.first().map(|leaf| *leaf.key()) else {
+            return self.nobody(connection, &alpn, out);
+        };
         match &session.who {
             Who::ExpectNode { to } => {
                 let to = *to;
                 self.link_ready(connection, to, &key, out);
+            }
+            Who::ExpectCold => {
+                session.who = Who::Cold;
+                self.cold_dialled(connection);
             }
             Who::ExpectNetwork => {
                 session.who = Who::Sponsor;
@@ -209,14 +228,70 @@ impl Node {
                 out,
             );
         };
-        let Some(worker) = self.protocols[place].live() else {
-            return self.drop_connection(connection, "the protocol's worker is not ready yet", out);
-        };
         let identity = CallerIdentity {
             actor: Bytes::copy_from_slice(&caller.actor.0),
             name: caller.name.clone(),
             member: caller.member,
             auditor: caller.auditor,
+        };
+        self.application(connection, place, identity, out);
+    }
+
+    /// Whether the constitution lets clients without a certificate reach the protocol's worker, which then
+    /// asks them who they are.
+    fn serves_nobody(&self, protocol: &str) -> bool {
+        let constitution = self.state.constitution();
+        let mut protocols = constitution.iter().flat_map(|c| &c.protocols);
+        protocols
+            .find(|listed| listed.name == protocol)
+            .and_then(|listed| listed.settings.get(WITHOUT_CERTIFICATE))
+            .is_some_and(|value| value == "allowed")
+    }
+
+    /// A client without a certificate: it reaches the protocol of its port, and nothing else.
+    fn nobody(&mut self, connection: u64, alpn: &[u8], out: &mut Vec<Output>) {
+        let Some(Who::ExpectClient {
+            surface: Surface::Application,
+            protocol,
+        }) = self.sessions.get(connection).map(|session| &session.who)
+        else {
+            return self.drop_connection(connection, "it has no certificate", out);
+        };
+        let protocol = protocol.clone();
+        let named = channel::protocol_name(&protocol) == alpn;
+        let place = self.protocols.iter().position(|p| p.name == protocol);
+        let like_us = |who: &Who| matches!(who, Who::Application { caller, .. } if caller.actor[..] == NOBODY);
+        let count = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| like_us(&s.who))
+            .count();
+        match place {
+            Some(place)
+                if self.serves_nobody(&protocol)
+                    && (named || alpn.is_empty() || alpn == channel::HTTP1)
+                    && count < NOBODIES_MAX =>
+            {
+                let identity = CallerIdentity {
+                    actor: Bytes::from_static(&NOBODY),
+                    ..CallerIdentity::default()
+                };
+                self.application(connection, place, identity, out);
+            }
+            _ => self.drop_connection(connection, "it has no certificate", out),
+        }
+    }
+
+    /// From now on the connection belongs to the protocol's worker.
+    fn application(
+        &mut self,
+        connection: u64,
+        place: usize,
+        identity: CallerIdentity,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(worker) = self.protocols[place].live() else {
+            return self.drop_connection(connection, "the protocol's worker is not ready yet", out);
         };
         let session = self.sessions.get(connection).expect("looked up above");
         let open = boundary::StreamOpen {

@@ -38,6 +38,10 @@ pub enum Who {
     ExpectNode { to: NodeId },
     /// Dialled to ask for admission.
     ExpectNetwork,
+    /// Dialled because the network has no quorum, see `cold`.
+    ExpectCold,
+    /// What answered there.
+    Cold,
     /// A listed node.
     Node { node: NodeId },
     /// A node that is not listed (yet), with the nonce that it was given.
@@ -66,7 +70,10 @@ impl Session {
     pub fn is_unknown(&self) -> bool {
         matches!(
             self.who,
-            Who::ExpectClient { .. } | Who::ExpectNode { .. } | Who::ExpectNetwork
+            Who::ExpectClient { .. }
+                | Who::ExpectNode { .. }
+                | Who::ExpectNetwork
+                | Who::ExpectCold
         )
     }
 }
@@ -81,6 +88,8 @@ pub struct Sessions {
     node_connector: Connector,
     /// There once the network's key has issued this VN's certificate.
     client_acceptor: Option<(Acceptor, Certificate)>,
+    /// The same for clients that may come without a certificate.
+    open_acceptor: Option<Acceptor>,
 }
 
 impl Sessions {
@@ -107,6 +116,7 @@ impl Sessions {
             node_acceptor: Acceptor::new(&identity, &[channel::NODE]),
             node_connector: Connector::new(&identity, Trust::Any, &[channel::NODE]),
             client_acceptor: None,
+            open_acceptor: None,
         }
     }
 
@@ -121,6 +131,7 @@ impl Sessions {
         names.push(channel::HTTP1.to_vec());
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let identity = Identity::new(key, chain).expect("the network certified this key");
+        self.open_acceptor = Some(Acceptor::without_certificates(&identity, &names));
         self.client_acceptor = Some((Acceptor::new(&identity, &names), network));
     }
 
@@ -128,8 +139,9 @@ impl Sessions {
         self.client_acceptor.as_ref().map(|(_, network)| network)
     }
 
-    /// Takes a connection that the host accepted; `Err` says why not.
-    pub fn accept(&mut self, opened: &boundary::Opened) -> Result<(), &'static str> {
+    /// Takes a connection that the host accepted; `Err` says why not. `open`: its application serves clients
+    /// without a certificate.
+    pub fn accept(&mut self, opened: &boundary::Opened, open: bool) -> Result<(), &'static str> {
         if !opened.connection.is_multiple_of(2) || opened.connection <= self.last_accepted {
             return Err("the host reused a connection number");
         }
@@ -139,6 +151,10 @@ impl Sessions {
         }
         let acceptor = match opened.surface() {
             boundary::Surface::Node => &self.node_acceptor,
+            boundary::Surface::Application if open => self
+                .open_acceptor
+                .as_ref()
+                .ok_or("not serving yet: the node is still joining its network")?,
             boundary::Surface::Application | boundary::Surface::Administrative => {
                 &self
                     .client_acceptor
