@@ -36,6 +36,7 @@ mod identity;
 mod keys;
 mod parts;
 mod refused;
+mod share;
 mod tuple;
 
 mod event;
@@ -80,6 +81,8 @@ pub use proposal::{Cast, Moment, Proposal, ProposalStatus, ProposalView, Tally};
 pub use public::{PublicFact, admission_from_public, facts_from_public};
 pub use refused::Refused;
 pub use replay::{BadEntry, ReplayEntry, Replayed, replay};
+pub use share::{ShareRefused, ShareRequest, ShareTerms};
+pub use share_key::share_delivery_info;
 pub use standing::{Automatic, LISTED_NODES_RETURN, Rule, Standing};
 pub use state::{BadState, State, Version};
 pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};

@@ -3,9 +3,21 @@
 //! Source: design of the threshold keys, "Equations". The identity of the group and encodings that
 //! are not canonical never become an [`Element`].
 
+use crypto::PublicKey;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::Serializer;
 use threshold::Element;
+use types::NetworkId;
+
+/// What a share-transport key is bound to on its way from the owner's agent into an enclave of the
+/// owner: HPKE's `info`.
+pub fn share_delivery_info(network: &NetworkId, owner: &str, node: &PublicKey) -> Vec<u8> {
+    let mut info = b"coco/1 share-transport key".to_vec();
+    info.extend_from_slice(&network.0);
+    info.extend_from_slice(&node.fingerprint().0);
+    info.extend_from_slice(owner.as_bytes());
+    info
+}
 
 /// What a person wrote is no such key.
 const EXPECTED: &str = "the share key is not the 64 hexadecimal digits of a ristretto255 element other than the identity; take what `coco member share-key` prints";

@@ -29,6 +29,10 @@ pub enum Purpose {
     /// The first VN of a network, recorded in genesis; the challenge is empty.
     #[n(6)]
     Genesis,
+    /// A VN asks its owner's agent for the share-transport key; the challenge is the HPKE key to which
+    /// that is to be sealed.
+    #[n(7)]
+    Share,
 }
 
 /// SHA-512(context || CBOR [network, purpose, digest of the VN's public key, challenge]).

@@ -13,5 +13,6 @@ mod messages;
 mod polls;
 mod proposals;
 mod share_keys;
+mod shares;
 mod standing;
 mod votes;
