@@ -62,10 +62,21 @@ pub(crate) fn run(arguments: &Status) -> Result<(), Failure> {
 
 fn rows(nodes: &Value) -> Vec<Vec<String>> {
     let columns = ["node", "owner", "address", "status", "since"];
-    let heading = columns.map(str::to_owned).to_vec();
+    let heading = columns.iter().chain(&["code"]).map(|c| (*c).to_owned());
+    // Enough of a measurement to tell two apart.
+    let code = |node: &Value| -> String {
+        cell(&node["code"]["measurement"])
+            .chars()
+            .take(12)
+            .collect()
+    };
+    let row = |node: &Value| -> Vec<String> {
+        let cells = columns.iter().map(|column| cell(&node[column]));
+        cells.chain([code(node)]).collect()
+    };
     let listed = nodes.as_array().into_iter().flatten();
-    std::iter::once(heading)
-        .chain(listed.map(|node| columns.map(|column| cell(&node[column])).to_vec()))
+    std::iter::once(heading.collect())
+        .chain(listed.map(row))
         .collect()
 }
 

@@ -32,6 +32,14 @@ pub enum BadChange {
     NoVoter { owner: String, address: String },
     #[error("the node of {owner:?} at {address:?} may join without this vote")]
     MayReturn { owner: String, address: String },
+    #[error(
+        "the adapter of {protocol} has the state format {version} and no other: first let code run that brings it to another"
+    )]
+    Format { protocol: String, version: u32 },
+    #[error(
+        "{code} is what {nodes} runs; start it with other code, or remove it with the same proposal"
+    )]
+    CodeInUse { code: String, nodes: String },
     #[error("no node would be left that votes in consensus; add one and let it join first")]
     NoNode,
     #[error("the constitution that it leads to cannot be used:\n{0}")]
@@ -273,11 +281,15 @@ impl Constitution {
                 protocol: of,
                 version,
             } => {
-                let place = protocol(of)?;
-                if self.protocols[place].version == *version {
+                let present = self.protocols[protocol(of)?].version;
+                if present == *version {
                     return Err(unchanged());
                 }
-                self.protocols[place].version = *version;
+                // No adapter of this version migrates a state.
+                return Err(BadChange::Format {
+                    protocol: of.clone(),
+                    version: present,
+                });
             }
             Change::SetProtocolAccess {
                 protocol: of,

@@ -130,7 +130,7 @@ pub struct Protocol {
     /// Who may read what, where the protocol itself does not say.
     #[n(3)]
     pub access: Access,
-    /// Settings that a vote may change while the network runs.
+    /// Settings that a vote may change while the network runs; adapters of this version have none.
     #[n(4)]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,

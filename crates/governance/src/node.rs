@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use serde::Serialize;
 use types::{Index, Millis, NodeId};
 
-use crate::Departure;
+use crate::{Departure, Measured};
 
 /// Who votes in consensus and who only receives; the shape of the engine's own configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Encode, Decode)]
@@ -97,6 +97,9 @@ pub struct Node {
     /// Why it was removed; none while it is served, or if another incarnation replaced it.
     #[n(8)]
     pub departure: Option<Departure>,
+    /// The manager's image, as the evidence of its admission names it.
+    #[n(9)]
+    pub code: Option<Measured>,
 }
 
 impl Node {

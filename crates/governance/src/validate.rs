@@ -22,8 +22,6 @@ const POLICIES: &[(&str, &[&str])] = &[(LEADER_VERIFIES, &["yes", "no"])];
 
 const CERTIFICATES_PER_ACTOR_MAX: usize = 8;
 const PROTOCOLS_MAX: usize = 16;
-const PROTOCOL_SETTINGS_MAX: usize = 64;
-const PROTOCOL_SETTING_BYTES_MAX: usize = 4096;
 
 /// Problems that a message shows; whoever has more mends these first.
 const SHOWN_MAX: usize = 20;
@@ -378,16 +376,11 @@ impl Constitution {
             if !names.insert(&protocol.name) {
                 problems.push(&key, "is listed twice; a network runs a protocol once");
             }
-            let too_long = |text: &String| text.len() > PROTOCOL_SETTING_BYTES_MAX;
-            if protocol.settings.len() > PROTOCOL_SETTINGS_MAX
-                || protocol
-                    .settings
-                    .iter()
-                    .any(|(k, v)| too_long(k) || too_long(v))
-            {
+            // The bytes behind `settings_digest` say the rest, and that is fixed at the genesis.
+            if let Some(name) = protocol.settings.keys().next() {
                 problems.push(
                     format!("{key}.settings"),
-                    format!("has at most {PROTOCOL_SETTINGS_MAX} keys with {PROTOCOL_SETTING_BYTES_MAX} bytes each; put more into the genesis settings"),
+                    format!("{name:?} cannot be set: this version's adapters have no setting that a vote may change, and what the genesis settings say (rules, chain id) stays for the life of the network"),
                 );
             }
         }

@@ -334,6 +334,7 @@ impl Node {
                 "replaces": node.replaces,
                 "lease": { "number": node.lease.number, "expires": node.lease.expires },
                 "key": hex::encode(node.key.as_sec1()),
+                "code": node.code,
             })
         });
         json!({ "nodes": nodes.collect::<Vec<_>>() })

@@ -28,6 +28,8 @@ pub struct Protocol {
     pub settings: Bytes,
     pub heights: Heights,
     pub worker: Worker,
+    /// Measurement of the image that the worker runs, or ran last.
+    pub image: Bytes,
     /// Proposals of this leader that are not committed yet, oldest first.
     pub in_flight: VecDeque<Flying>,
     /// The term in which the worker was told to lead.
@@ -76,6 +78,7 @@ impl Protocol {
             settings,
             heights: Heights::default(),
             worker: Worker::Absent { at: Millis::ZERO },
+            image: Bytes::new(),
             in_flight: VecDeque::new(),
             leading: None,
             held: Vec::new(),
@@ -137,14 +140,17 @@ impl Protocol {
         }
     }
 
-    /// The worker ended. Tells whether and when another is started.
+    /// The worker ended. Tells whether and when another is started; none after one that was given up.
     pub fn ended(&mut self, now: Millis) {
+        self.leading = None;
+        if self.worker == Worker::GivenUp {
+            return;
+        }
         if now.since(self.restarts_since) > RESTART_WINDOW_MS {
             self.restarts_since = now;
             self.restarts = 0;
         }
         self.restarts += 1;
-        self.leading = None;
         self.worker = if self.restarts > RESTARTS_MAX {
             Worker::GivenUp
         } else {

@@ -57,29 +57,65 @@ impl Node {
         let Some(place) = self.protocols.iter().position(expects) else {
             return out.push(Output::StopWorker(started.worker));
         };
-        let image = format!("worker/{}", started.protocol);
-        let listed = self
-            .setup
-            .constitution
-            .code
-            .images
-            .iter()
-            .any(|i| i.name == image && i.measurement == started.measurement.as_ref());
-        if !listed {
-            log(
-                out,
-                1,
-                "platform",
-                &format!("the image of {image} is not in the code manifest: it gets nothing"),
+        if !self.lists_worker(&started.protocol, &started.measurement) {
+            let text = format!(
+                "the image of worker/{} is not in the code manifest: it gets nothing",
+                started.protocol
             );
+            log(out, 1, "platform", &text);
             self.protocols[place].worker = Worker::GivenUp;
             return out.push(Output::StopWorker(started.worker));
         }
         self.workers.insert(started.worker, place);
+        self.protocols[place].image = started.measurement.clone();
         self.protocols[place].worker = Worker::ExpectGenesis {
             worker: started.worker,
         };
         self.greet_workers(out);
+    }
+
+    /// Whether the code manifest in force lists a worker's image. Before this node is admitted what its
+    /// owner approved counts: the past knew other images.
+    fn lists_worker(&self, protocol: &str, measurement: &[u8]) -> bool {
+        let in_force = self
+            .state
+            .constitution()
+            .filter(|_| matches!(self.phase, Phase::Admitted | Phase::Stopping { .. }));
+        let images = &in_force.unwrap_or(&self.setup.constitution).code.images;
+        let named = |name: &str| name.strip_prefix("worker/") == Some(protocol);
+        images
+            .iter()
+            .any(|image| named(&image.name) && image.measurement == measurement)
+    }
+
+    /// What a vote may change for workers that run: their limits, and whether their image may run.
+    fn retune_workers(&mut self, out: &mut Vec<Output>) {
+        let Some(constitution) = self.state.constitution() else {
+            return;
+        };
+        let limits = boundary::Limits {
+            batch_units_max: u64::from(constitution.settings.batch_units_max),
+            batch_bytes_max: u64::from(constitution.settings.batch_bytes_max),
+            verify_forwarded: constitution.leader_verifies_signatures(),
+        };
+        for place in 0..self.protocols.len() {
+            let protocol = &self.protocols[place];
+            let Some(worker) = protocol.running() else {
+                continue;
+            };
+            if self.lists_worker(&protocol.name, &protocol.image) {
+                let limits = manager_to_worker::Message::Limits(limits);
+                send_worker(out, self.clock, worker, limits);
+                continue;
+            }
+            let text = format!(
+                "members removed the image of worker/{} that runs here: it is stopped; start this node with one that the constitution lists",
+                protocol.name
+            );
+            log(out, 1, "governance", &text);
+            self.protocols[place].worker = Worker::GivenUp;
+            out.push(Output::StopWorker(worker));
+        }
     }
 
     pub fn worker_ended(&mut self, ended: &WorkerEnded, out: &mut Vec<Output>) {
@@ -101,8 +137,10 @@ impl Node {
         self.drop_taking("a worker died", out);
         let now = self.now;
         let protocol = &mut self.protocols[place];
+        let given_up = protocol.worker == Worker::GivenUp;
         protocol.ended(now);
         let text = match protocol.worker {
+            _ if given_up => format!("the worker of {} ended: {}", protocol.name, ended.reason),
             Worker::GivenUp => format!(
                 "the worker of {} died too often and stays down: {}",
                 protocol.name, ended.reason
@@ -454,6 +492,7 @@ impl Node {
     /// The constitution changed: what workers proposed under the old version and is not in the
     /// ledger yet is refused, and they are told the new one.
     pub fn refence_workers(&mut self, out: &mut Vec<Output>) {
+        self.retune_workers(out);
         let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
             return;
         };

@@ -169,6 +169,22 @@ pub fn appraise(
     Err(reason)
 }
 
+/// The code that evidence names, of evidence that was appraised when it was presented. Nothing but its form
+/// is checked here; none if it has none.
+pub fn measured(evidence: &[u8]) -> Option<(Platform, Vec<u8>)> {
+    if evidence.len() > EVIDENCE_BYTES_MAX {
+        return None;
+    }
+    let envelope: Evidence = exact::decode(evidence)?;
+    let measurement = match envelope.platform {
+        Platform::Software => software::measured(&envelope.bytes),
+        Platform::SevSnp => snp::measured(&envelope.bytes),
+        Platform::Tdx | Platform::SgxDcap => dcap::measured(&envelope.bytes),
+        _ => None,
+    };
+    Some((envelope.platform, measurement?))
+}
+
 /// What the platform's own appraiser checks: form, signatures, chain, dates.
 fn claims(
     evidence: &Evidence,

@@ -105,6 +105,22 @@ fn domain(report: &Report) -> Option<&TDReport10> {
     report.as_td10()
 }
 
+/// The measurement in a quote, unchecked.
+pub(crate) fn measured(evidence: &[u8]) -> Option<Vec<u8>> {
+    Some(measurement(&parse(evidence).ok()?.report))
+}
+
+fn measurement(report: &Report) -> Vec<u8> {
+    match (domain(report), report.as_sgx()) {
+        (Some(td), _) => {
+            let rtmr = [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3];
+            tdx_measurement(&td.mr_td, &rtmr).to_vec()
+        }
+        (None, Some(enclave)) => enclave.mr_enclave.to_vec(),
+        (None, None) => unreachable!("a report is of an enclave or of a domain"),
+    }
+}
+
 fn claims(platform: Platform, found: QuoteClaims) -> Claims {
     let pck = &found.platform.pck;
     let flags = [
@@ -130,26 +146,12 @@ fn claims(platform: Platform, found: QuoteClaims) -> Claims {
     .collect();
     advisories.sort();
     advisories.dedup();
-    let (measurement, svn, report_data, launch_data) =
-        match (domain(&found.report), found.report.as_sgx()) {
-            (Some(td), _) => {
-                let measurement =
-                    tdx_measurement(&td.mr_td, &[td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3]);
-                (
-                    measurement.to_vec(),
-                    0,
-                    td.report_data,
-                    td.mr_config_id.to_vec(),
-                )
-            }
-            (None, Some(enclave)) => (
-                enclave.mr_enclave.to_vec(),
-                u64::from(enclave.isv_svn),
-                enclave.report_data,
-                Vec::new(),
-            ),
-            (None, None) => unreachable!("a report is of an enclave or of a domain"),
-        };
+    let measurement = measurement(&found.report);
+    let (svn, report_data, launch_data) = match (domain(&found.report), found.report.as_sgx()) {
+        (Some(td), _) => (0, td.report_data, td.mr_config_id.to_vec()),
+        (None, Some(enclave)) => (u64::from(enclave.isv_svn), enclave.report_data, Vec::new()),
+        (None, None) => unreachable!("a report is of an enclave or of a domain"),
+    };
     Claims {
         platform,
         strength: Strength::Hardware,

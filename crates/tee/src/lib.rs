@@ -26,7 +26,7 @@ pub mod software;
 #[cfg(test)]
 mod testdata;
 
-pub use appraise::{Attested, Evidence, Refused, appraise};
+pub use appraise::{Attested, Evidence, Refused, appraise, measured};
 pub use binding::{Purpose, report_data};
 pub use code::{BadCode, CodeIdentity, CodeManifest, CodeState};
 pub use manifest::{Accepted, BadManifest, Manifest, Root};

@@ -71,6 +71,12 @@ pub(crate) fn appraise(
     })
 }
 
+/// The measurement in a report, unchecked.
+pub(crate) fn measured(evidence: &[u8]) -> Option<Vec<u8>> {
+    let report = report::Report::parse(evidence).ok()?;
+    Some(report.measurement.to_vec())
+}
+
 #[cfg(test)]
 mod forge;
 #[cfg(test)]

@@ -156,6 +156,16 @@ pub(crate) fn appraise(
     })
 }
 
+/// The measurement that a statement names. Its own first certificate must have signed it; whose that is
+/// is not asked.
+pub(crate) fn measured(evidence: &[u8]) -> Option<Vec<u8>> {
+    let signed: Signed = exact::decode(evidence)?;
+    let key = certificates(signed.chain.iter().take(1).map(|d| d.0.as_slice()))?.pop()?;
+    let statement = verify1(key.key(), Context::SoftwareEvidence, &signed.statement).ok()?;
+    let statement: Statement = exact::decode(statement.payload())?;
+    Some(statement.measurement.to_vec())
+}
+
 fn certificates<'a>(ders: impl Iterator<Item = &'a [u8]>) -> Option<Vec<Certificate>> {
     ders.map(|der| Certificate::from_der(der).ok()).collect()
 }
@@ -279,6 +289,19 @@ pub(crate) mod tests {
         assert_eq!(attested.claims().launch_data, b"arguments");
         assert_eq!(attested.claims().strength, Strength::Software);
         assert_eq!(attested.claims().valid_until, Some(Millis(100 * DAY)));
+    }
+
+    #[test]
+    fn the_measurement_is_read_from_evidence_and_from_nothing_else() {
+        let world = world();
+        let evidence = world.evidence(&statement());
+        assert_eq!(
+            crate::measured(&evidence),
+            Some((Platform::Software, vec![3; 48]))
+        );
+        for cut in 0..evidence.len() {
+            assert_eq!(crate::measured(&evidence[..cut]), None);
+        }
     }
 
     #[test]

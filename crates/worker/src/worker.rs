@@ -90,6 +90,10 @@ impl Worker {
         if let In::Hello(hello) = message {
             return self.hello(hello, out);
         }
+        // A vote does not wait for a state to be restored.
+        if let In::Limits(limits) = message {
+            return self.limit(&limits);
+        }
         if let (Phase::ExpectRestore(_), In::Restore(chunk)) = (&self.phase, &message) {
             return self.restore(chunk, out);
         }
@@ -97,7 +101,7 @@ impl Worker {
             return;
         }
         match message {
-            In::Hello(_) => unreachable!("handled above"),
+            In::Hello(_) | In::Limits(_) => unreachable!("handled above"),
             In::Lead(lead) => self.core.lead(&lead, out),
             In::Follow(follow) => self.core.follow(follow),
             In::Commit(commit) => {
@@ -234,13 +238,11 @@ impl Worker {
                 descriptor.protocol, hello.protocol
             )
         } else {
-            let limit = |given: u64, max: usize| match usize::try_from(given) {
-                Ok(given) if given > 0 => given.min(max),
-                _ => max,
-            };
-            self.core.batch_units_max = limit(hello.batch_units_max, BATCH_UNITS_MAX);
-            self.core.batch_bytes_max = limit(hello.batch_bytes_max, BATCH_BYTES_MAX);
-            self.core.verify_forwarded = hello.verify_forwarded;
+            self.limit(&boundary::Limits {
+                batch_units_max: hello.batch_units_max,
+                batch_bytes_max: hello.batch_bytes_max,
+                verify_forwarded: hello.verify_forwarded,
+            });
             if let Ok(key) = hello.worker_key.as_ref().try_into() {
                 self.front.keyed(key);
             }
@@ -270,6 +272,17 @@ impl Worker {
             }
         };
         self.ready(failure, out);
+    }
+
+    /// What the constitution allows, from the next batch on.
+    fn limit(&mut self, limits: &boundary::Limits) {
+        let limit = |given: u64, max: usize| match usize::try_from(given) {
+            Ok(given) if given > 0 => given.min(max),
+            _ => max,
+        };
+        self.core.batch_units_max = limit(limits.batch_units_max, BATCH_UNITS_MAX);
+        self.core.batch_bytes_max = limit(limits.batch_bytes_max, BATCH_BYTES_MAX);
+        self.core.verify_forwarded = limits.verify_forwarded;
     }
 
     fn restore(&mut self, chunk: &boundary::Restore, out: &mut Vec<WorkerToManager>) {

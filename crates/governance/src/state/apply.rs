@@ -8,7 +8,7 @@ use types::{Epoch, Index, Millis, NodeId};
 use super::{Network, State, Version};
 use crate::{
     AdmitNode, BadCommand, Command, Configuration, Constitution, Departure, Fact, Lease, Listed,
-    NetworkIdentity, Node, NodeSlot, Refused, Status, parts::Public,
+    Measured, NetworkIdentity, Node, NodeSlot, Refused, Status, parts::Public,
 };
 
 impl State {
@@ -213,6 +213,10 @@ impl State {
             lease: Lease { number: 1, expires },
             replaces: admit.replaces,
             departure: None,
+            code: tee::measured(&admit.evidence).map(|(platform, measurement)| Measured {
+                platform,
+                measurement,
+            }),
         };
         let mut facts = vec![Fact::Admitted {
             node: admit.id,

@@ -102,6 +102,24 @@ impl State {
         };
         let removes = after.nodes != constitution.nodes;
         let voters = |n: &&crate::Node| n.status == Status::Voter;
+        for change in changes {
+            let Change::RemoveCode(of) = change else {
+                continue;
+            };
+            // Its evidence would be refused from then on: whoever asks it who it is would drop it.
+            let running = self
+                .served()
+                .filter(|n| n.code.as_ref() == Some(of) && remains(&n.owner, &n.address));
+            let nodes: Vec<String> = running
+                .map(|n| format!("the node of {:?} at {}", n.owner, n.address))
+                .collect();
+            if !nodes.is_empty() {
+                return Err(BadChange::CodeInUse {
+                    code: change.targets(constitution).swap_remove(0),
+                    nodes: nodes.join(", "),
+                });
+            }
+        }
         if removes
             && !self
                 .served()

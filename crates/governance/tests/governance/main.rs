@@ -9,9 +9,11 @@ mod commands;
 mod constitution;
 mod replay;
 
+mod changes;
+mod consequences;
 mod messages;
 mod polls;
-mod proposals;
+mod refusals;
 mod share_keys;
 mod shares;
 mod standing;

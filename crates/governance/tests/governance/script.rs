@@ -2,12 +2,13 @@
 
 use crypto::Context;
 use governance::{
-    Actor, Ballot, Change, Choice, Command, Constitution, Draft, Fact, Listed, NodeSlot, Proposed,
-    Refused, Role, SignedMessage, State, Window, Withdrawal,
+    Actor, Ballot, Change, Choice, Command, Constitution, Draft, Fact, Listed, Measured, NodeSlot,
+    Proposed, Refused, Role, SignedMessage, State, Window, Withdrawal,
 };
+use tee::{Platform, Purpose};
 use types::{Digest, Index, Millis};
 
-use crate::world::{DAY, Holder, NOW, World, holder, key, voters};
+use crate::world::{DAY, Holder, MEASUREMENT, NOW, World, holder, key, voters};
 
 pub const HOUR: u64 = 3_600_000;
 
@@ -45,6 +46,36 @@ pub fn add_actor(holder: &Holder, name: &str, roles: &[Role]) -> Change {
         certificates: vec![Listed(holder.certificate.clone())],
         share_key: None,
     })
+}
+
+/// An image of a manager that nobody has listed.
+pub fn image(seed: u8) -> tee::CodeIdentity {
+    tee::CodeIdentity {
+        name: "manager".into(),
+        version: seed.to_string(),
+        platform: Platform::Software,
+        measurement: vec![seed; 48],
+        state: tee::CodeState::Allowed,
+    }
+}
+
+pub fn measured(measurement: [u8; 48]) -> Measured {
+    Measured {
+        platform: Platform::Software,
+        measurement: measurement.to_vec(),
+    }
+}
+
+pub fn setting(name: &str, value: u64) -> Change {
+    Change::SetSetting {
+        name: name.into(),
+        value,
+    }
+}
+
+pub fn rule(name: &str, accepts: &str, when: &str) -> governance::Rule {
+    let text = format!("name = {name:?}\naccepts = {accepts:?}\nwhen = {when:?}");
+    toml::from_str(&text).expect("a rule")
 }
 
 /// Changes nothing that another test looks at.
@@ -134,6 +165,17 @@ impl Script {
         seed: u8,
         approved: Digest,
     ) -> Result<Vec<Fact>, Refused> {
+        self.join_running(owner, seed, approved, MEASUREMENT)
+    }
+
+    /// A new incarnation that runs this image, whose owner approved this constitution.
+    pub fn join_running(
+        &mut self,
+        owner: &str,
+        seed: u8,
+        approved: Digest,
+        measurement: [u8; 48],
+    ) -> Result<Vec<Fact>, Refused> {
         let constitution = self.state.constitution().expect("created").clone();
         let mut tuple = self.world.tuple(owner, key(seed).public());
         tuple.constitution = approved;
@@ -150,7 +192,7 @@ impl Script {
             replaces: admission.replaces(),
             tuple: signed.object().to_vec(),
             chain: Listed::all(signed.chain()),
-            evidence: vec![],
+            evidence: self.world.evidence(&tuple, Purpose::Join, measurement),
             endorsements: vec![],
             challenge: vec![],
         };
@@ -225,6 +267,21 @@ impl Script {
             };
             let _ = self.vote(voter, proposal, choice);
         }
+    }
+
+    /// A proposal that these votes decide: one line, and what the last of them does.
+    pub fn decide(&mut self, proposer: &str, changes: &[Change], votes: &str) -> u64 {
+        let before = core::mem::take(&mut self.transcript);
+        let number = self.propose(proposer, changes).expect("a proposal");
+        self.votes(number, votes);
+        let tally = |line: &str| {
+            line.starts_with(&format!("    proposal {number}: ")) && line.ends_with("needed")
+        };
+        let (_, last) = self.transcript.rsplit_once(" on ").expect("a vote");
+        let facts: Vec<&str> = last.lines().skip(1).filter(|line| !tally(line)).collect();
+        let facts = facts.join("\n");
+        self.transcript = format!("{before}{proposer} proposes {number}, {votes}\n{facts}\n");
+        number
     }
 
     pub fn vote(&mut self, voter: &str, proposal: u64, choice: Choice) -> Result<(), Refused> {

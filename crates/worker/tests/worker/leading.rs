@@ -52,6 +52,32 @@ fn what_waits_goes_into_one_batch_and_the_next_builds_on_it() {
 }
 
 #[test]
+fn a_vote_changes_the_size_of_the_next_batch() {
+    check(
+        "open 2 ada \n lead 1 0 \n limits 1 trust & \n post 2 a add n & \n post 2 b add n \n commit 1 \n commit 2 \n limits 2 trust & \n post 2 c add n & \n post 2 d add n & \n post 2 e add n",
+        expect![[r#"
+            > open 2 ada
+            > lead 1 0
+            > limits 1 trust &
+            > post 2 a add n &
+            > post 2 b add n
+            propose 1 at 1000: a
+            propose 2 at 1000: b
+            > commit 1
+            2: 200 committed 1.0
+            > commit 2
+            2: 200 committed 2.0
+            > limits 2 trust &
+            > post 2 c add n &
+            > post 2 d add n &
+            > post 2 e add n
+            propose 3 at 1000: c d
+            propose 4 at 1000: e
+        "#]],
+    );
+}
+
+#[test]
 fn a_rejected_unit_is_answered_and_leaves_no_batch() {
     check(
         "lead 1 0 \n open 2 ada \n post 2 a fail \n read-index 1000000000000001 0 \n post 2 b put k v & \n post 2 c fail & \n post 2 d add k \n read-index 1000000000000002 0 \n commit 1 \n get 2 /batch/1",

@@ -95,6 +95,11 @@ impl Script {
                 entropy_seed: vec![9; 32].into(),
                 governance_version: 1,
             }),
+            "limits" => In::Limits(boundary::Limits {
+                batch_units_max: number(1),
+                batch_bytes_max: 1 << 20,
+                verify_forwarded: words[2] == "verify",
+            }),
             "follow" => In::Follow(Follow {
                 term: number(1),
                 leader_known: words[2] == "leader",
