@@ -12,7 +12,11 @@
 //! 19  account             the domain that its next creations belong to
 //! 20  contract, topic     who may read logs with this first topic (0: all others), as a set of bits
 //! 21  domain              the account that founded it
-//! 22                      how many domains were founded
+//! 22  account             how many domains it founded
+//! 23                      how many governors there are
+//! 24  actor               1: a governor
+//! 25  contract, policy    votes for attaching the policy
+//! 26  contract, policy, actor   1: this governor voted for it
 //! ```
 //!
 //! A *domain* is a set of actors. Its contracts exist for its members only. Domain 0 is everybody.
@@ -64,6 +68,9 @@ pub struct AccessSettings {
     /// Accounts of actors from the first block on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<Address, B256>,
+    /// Policies of contracts of the first state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<Address, Address>,
     /// Roles that contracts see, as bits of `Reader.roles`, besides what the certificate gives.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<B256, u32>,
@@ -152,8 +159,30 @@ pub(crate) fn founder_slot(domain: u64) -> U256 {
     place(21, &[U256::from(domain).into()])
 }
 
-pub(crate) fn domains_slot() -> U256 {
-    place(22, &[])
+pub(crate) fn founded_slot(account: &Address) -> U256 {
+    place(22, &[account.into_word()])
+}
+
+pub(crate) fn governors_slot() -> U256 {
+    place(23, &[])
+}
+
+pub(crate) fn governor_slot(actor: B256) -> U256 {
+    place(24, &[actor])
+}
+
+pub(crate) fn votes_slot(contract: &Address, policy: &Address) -> U256 {
+    place(25, &[contract.into_word(), policy.into_word()])
+}
+
+pub(crate) fn voted_slot(contract: &Address, policy: &Address, actor: B256) -> U256 {
+    place(26, &[contract.into_word(), policy.into_word(), actor])
+}
+
+/// The number of the domain that `founder` founds as its `count`th: never 0.
+pub(crate) fn domain_of(founder: &Address, count: U256) -> u64 {
+    let [low, ..] = place(27, &[founder.into_word(), count.into()]).into_limbs();
+    low | 1
 }
 
 /// What is known of a contract.
@@ -161,7 +190,7 @@ pub(crate) fn domains_slot() -> U256 {
 pub(crate) struct Record {
     /// 0: public.
     pub(crate) domain: u64,
-    flags: u64,
+    pub(crate) flags: u64,
 }
 
 impl Record {
@@ -173,10 +202,6 @@ impl Record {
     pub(crate) const TRANSPARENT: u64 = 4;
     /// It has rules for its logs.
     pub(crate) const RULES: u64 = 8;
-
-    pub(crate) fn new(domain: u64, flags: u64) -> Self {
-        Self { domain, flags }
-    }
 
     pub(crate) fn has(&self, flag: u64) -> bool {
         self.flags & flag != 0
@@ -246,7 +271,11 @@ mod tests {
 
     #[test]
     fn records_return() {
-        let record = Record::new(7, Record::KNOWN).with(Record::DECLARED, true);
+        let record = Record::default().with(Record::KNOWN | Record::DECLARED, true);
+        let record = Record {
+            domain: 7,
+            ..record
+        };
         assert_eq!(Record::of_word(record.word()), record);
         assert!(!record.with(Record::DECLARED, false).has(Record::DECLARED));
         assert_eq!(Record::of_word(U256::ZERO), Record::default());

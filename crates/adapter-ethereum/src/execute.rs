@@ -13,16 +13,17 @@ use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::transaction::AuthorizationTr;
 use revm::handler::{Handler, MainnetHandler};
-use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
+use revm::{Database, ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 use types::{ActorId, Height};
 
-use crate::access::AccessSettings;
+use crate::access::{self, AccessSettings};
 use crate::block;
 use crate::checks::Reader;
 use crate::codes::Codes;
 use crate::eyes::{Eyes, Mode, Who, World, settle};
 use crate::guarded::Guarded;
 use crate::overlay::{Changes, Gone, Overlay};
+use crate::principal::Roles;
 use crate::settings::{Fork, Rules};
 use crate::system::{self, Facts, System};
 use crate::veil;
@@ -107,6 +108,16 @@ impl Environment {
         }
     }
 
+    fn facts(&self) -> Facts {
+        Facts {
+            actor: ActorId([0; 32]),
+            hash: B256::ZERO,
+            entropy: self.entropy,
+            height: self.height.0,
+            time_ms: self.time_ms,
+        }
+    }
+
     /// PREVRANDAO of one transaction: nobody outside the enclaves knows it before execution.
     fn randao(&self, hash: &B256) -> Option<B256> {
         self.entropy.map(|entropy| {
@@ -122,6 +133,33 @@ impl Environment {
     }
 }
 
+fn configuration(rules: &Rules) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(rules.fork.spec());
+    cfg.chain_id = rules.chain_id;
+    if let Some(replay) = &rules.replay {
+        if replay.blob_base_fee_update_fraction != 0 {
+            cfg.blob_base_fee_update_fraction = Some(replay.blob_base_fee_update_fraction);
+        }
+        // EIP-4844, EIP-7691, EIP-7594.
+        cfg.max_blobs_per_tx = Some(if rules.fork == Fork::Prague { 9 } else { 6 });
+    }
+    cfg
+}
+
+/// Where the checks of a confidential network run.
+pub(crate) fn world_of(rules: &Rules, access: &AccessSettings, environment: &Environment) -> World {
+    World {
+        unchecked: access.unchecked,
+        cfg: configuration(rules),
+        block: environment.block.clone(),
+        // A check must not draw what a transaction will draw.
+        facts: Facts {
+            entropy: None,
+            ..environment.facts()
+        },
+    }
+}
+
 /// Why a transaction was not executed.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -133,6 +171,27 @@ impl From<Lost> for Refusal {
     fn from(lost: Lost) -> Self {
         Self::Lost(lost)
     }
+}
+
+/// Whose transaction it is, and who brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub(crate) account: Address,
+    pub(crate) actor: ActorId,
+}
+
+/// The roles that the sender's actor gave to its account.
+fn granted(overlay: &mut Overlay<'_>, sender: &Sender) -> Result<Roles, Lost> {
+    let mut slot = |which| {
+        let place = access::place(which, &[sender.account.into_word()]);
+        let found = overlay.storage(system::IDENTITY, place);
+        found.map_err(|Gone(lost)| lost)
+    };
+    if slot(1)? != U256::from_be_bytes(sender.actor.0) {
+        return Ok(Roles::default());
+    }
+    let [low, ..] = slot(2)?.into_limbs();
+    Ok(Roles(low as u32).granted()) // the low half is meant
 }
 
 /// An EVM over a state, with an overlay that gathers what its transactions did.
@@ -162,35 +221,14 @@ impl<'a> Executor<'a> {
         environment: Environment,
         relax: impl FnOnce(&mut CfgEnv),
     ) -> Self {
-        let mut cfg = CfgEnv::new_with_spec(rules.fork.spec());
-        cfg.chain_id = rules.chain_id;
-        if let Some(replay) = &rules.replay {
-            if replay.blob_base_fee_update_fraction != 0 {
-                cfg.blob_base_fee_update_fraction = Some(replay.blob_base_fee_update_fraction);
-            }
-            // EIP-4844, EIP-7691, EIP-7594.
-            cfg.max_blobs_per_tx = Some(if rules.fork == Fork::Prague { 9 } else { 6 });
-        }
+        let mut cfg = configuration(rules);
         relax(&mut cfg);
-        let facts = Facts {
-            actor: ActorId([0; 32]),
-            hash: B256::ZERO,
-            entropy: environment.entropy,
-            height: environment.height.0,
-            time_ms: environment.time_ms,
-        };
+        let facts = environment.facts();
         let access = rules.access();
         let world = access.map(|access| {
-            Arc::new(World {
-                unchecked: access.unchecked,
-                cfg: cfg.clone(),
-                block: environment.block.clone(),
-                // A check must not draw what the transaction will draw.
-                facts: Facts {
-                    entropy: None,
-                    ..facts.clone()
-                },
-            })
+            let mut world = world_of(rules, access, &environment);
+            world.cfg = cfg.clone();
+            Arc::new(world)
         });
         let mut evm = Context::mainnet()
             .with_db(Overlay::new(view, codes, rules))
@@ -218,23 +256,26 @@ impl<'a> Executor<'a> {
         &mut self.evm.0.ctx.journaled_state.database
     }
 
-    /// Of a confidential network.
-    pub(crate) fn world(&self) -> Option<&Arc<World>> {
-        self.world.as_ref()
-    }
-
     fn transact(&mut self, transaction: TxEnv) -> Result<ExecutionResult, EVMError<Gone>> {
         self.evm.0.ctx.tx = transaction;
         MainnetHandler::default().run(&mut self.evm)
     }
 
-    /// The eyes of the transaction's sender.
-    fn eyes(&self, transaction: &TxEnv, actor: ActorId) -> Option<Box<Eyes>> {
-        let (world, access) = (self.world.as_ref()?, self.access?);
+    /// The eyes of the one who sends this transaction, or simulates sending it.
+    fn eyes(
+        &mut self,
+        mode: Mode,
+        sender: Sender,
+        transaction: &TxEnv,
+    ) -> Result<Option<Box<Eyes>>, Lost> {
+        let (Some(world), Some(access)) = (self.world.clone(), self.access) else {
+            return Ok(None);
+        };
+        let Sender { account, actor } = sender;
         let reader = Reader {
-            account: transaction.caller,
+            account,
             actor,
-            roles: access.roles(&actor),
+            roles: access.roles(&actor).with(granted(self.overlay(), &sender)?),
         };
         let signers = transaction
             .authorization_list
@@ -242,9 +283,9 @@ impl<'a> Executor<'a> {
             .filter_map(AuthorizationTr::authority);
         let who = Who {
             readers: vec![reader],
-            own: signers.chain([transaction.caller]).collect(),
+            own: signers.chain([account]).collect(),
         };
-        Some(Box::new(Eyes::new(world.clone(), Mode::Execution, who)))
+        Ok(Some(Box::new(Eyes::new(world, mode, who))))
     }
 
     /// Executes one transaction that `actor` submitted and keeps what it did.
@@ -258,7 +299,12 @@ impl<'a> Executor<'a> {
             self.evm.0.ctx.block.prevrandao = Some(randao);
         }
         self.evm.0.precompiles.begin(hash, actor);
-        self.overlay().eyes = self.eyes(&transaction, actor);
+        let sender = Sender {
+            account: transaction.caller,
+            actor,
+        };
+        self.overlay().eyes = None;
+        self.overlay().eyes = self.eyes(Mode::Execution, sender, &transaction)?;
         let gas_limit = transaction.gas_limit;
         let result = self.transact(transaction);
         let state = self.evm.0.finalize();
@@ -295,11 +341,16 @@ impl<'a> Executor<'a> {
         Ok(result)
     }
 
-    /// From now on simulations see what `who` sees.
-    pub(crate) fn look(&mut self, who: Who) {
-        if let Some(world) = self.world.clone() {
-            self.overlay().eyes = Some(Box::new(Eyes::new(world, Mode::Simulation, who)));
-        }
+    /// From now on simulations see what the sender sees.
+    pub(crate) fn look(&mut self, sender: Sender, transaction: &TxEnv) -> Result<(), Lost> {
+        self.overlay().eyes = self.eyes(Mode::Simulation, sender, transaction)?;
+        Ok(())
+    }
+
+    /// True if a simulation finds code there.
+    pub(crate) fn finds_code(&mut self, address: Address) -> Result<bool, Lost> {
+        let info = self.overlay().basic(address).map_err(|Gone(lost)| lost)?;
+        Ok(info.is_some_and(|info| !info.is_empty_code_hash()))
     }
 
     /// A call that the protocol itself makes. One to an absent contract does nothing.

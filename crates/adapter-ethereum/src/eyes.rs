@@ -304,10 +304,15 @@ pub(crate) fn settle(
         .map_or(Address::ZERO, |reader| reader.account);
     for (contract, domain) in &eyes.created {
         // A creation that failed left no code, and one that was recorded is not made again.
-        if !overlay.has_code(contract)? || access::record(overlay, contract)?.has(Record::KNOWN) {
+        let before = access::record(overlay, contract)?;
+        if !overlay.has_code(contract)? || before.has(Record::KNOWN) {
             continue;
         }
-        let record = Record::new(*domain, Record::KNOWN);
+        // Its constructor may have set rules.
+        let record = Record {
+            domain: *domain,
+            ..before.with(Record::KNOWN, true)
+        };
         overlay.record(access::record_slot(contract), record.word());
         overlay.record(access::deployer_slot(contract), sender.into_word().into());
         declare(overlay, &eyes.world, contract)?;

@@ -9,6 +9,7 @@
     reason = "a front and its exchanges share filters; the worker polls them one after the other"
 )]
 
+mod asked;
 mod envelope;
 mod filters;
 mod json;
@@ -17,14 +18,17 @@ mod lookup;
 mod methods;
 mod params;
 mod proof;
+mod signin;
 mod simulate;
 mod submit;
 mod watch;
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adapter::{
-    Batch, Caller, Context, Exchange, Front, Progress, Push, Request, Response, StreamId, View,
+    Batch, Caller, Context, Exchange, Front, Lost, Progress, Push, Request, Response, StreamId,
+    View,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -32,12 +36,16 @@ use types::Millis;
 
 use crate::block;
 use crate::machine::Ethereum;
-use crate::visibility::Sight;
+use crate::principal::Principal;
+use crate::visibility::{Leak, Memory, Outcome, Sight};
+use asked::Asked;
 use envelope::{Answer, BATCH_CALLS_MAX, Call, Id, RpcError, Stop, write};
 use filters::{Interests, Name};
 use logs::Search;
 use methods::Reply;
 use params::Params;
+pub(crate) use signin::SignIn;
+use signin::{Carried, Desk, SigningIn, Socket};
 use simulate::Meter;
 use submit::{Arrival, Submission};
 
@@ -49,29 +57,78 @@ const READ_HEADER: &str = "coco-read";
 
 /// What all exchanges of a front share.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     machine: Ethereum,
     interests: Mutex<Interests>,
+    desk: Mutex<Desk>,
+    leak: Leak,
+}
+
+impl Shared {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Every change under this lock is one insertion, removal or count: a panic leaves it whole.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who asks, and how.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// The TLS session's.
     caller: Caller,
-    sight: Sight,
+    /// On whose behalf this is answered.
+    principal: Principal,
+    /// What was decided for this request.
+    memory: RefCell<Memory>,
     /// The connection, if it can be told of things later.
     socket: Option<StreamId>,
     meter: Meter,
     shared: Arc<Shared>,
 }
 
+impl Shared {
+    /// What `principal` sees of this state.
+    fn look<T>(
+        &self,
+        principal: &Principal,
+        view: &dyn View,
+        memory: &mut Memory,
+        look: impl FnOnce(&Sight<'_>) -> T,
+    ) -> Result<(T, Outcome), Lost> {
+        let rules = self.machine.rules(view)?;
+        let codes = self.machine.codes();
+        let sight = Sight::of(principal, view, codes, &rules, memory, self.leak)?;
+        let seen = look(&sight);
+        Ok((seen, sight.close(memory)))
+    }
+}
+
 impl Session {
+    /// What the principal sees of this state.
+    fn look<T>(&self, view: &dyn View, look: impl FnOnce(&Sight<'_>) -> T) -> Result<T, Stop> {
+        let memory = &mut self.memory.borrow_mut();
+        match self.shared.look(&self.principal, view, memory, look)? {
+            (seen, Outcome::Whole) => Ok(seen),
+            (_, Outcome::Lost) => Err(Lost.into()),
+            (_, Outcome::Exhausted) => Err(RpcError::limit(
+                "this request needs more access checks than one may: ask for less at once",
+            )
+            .into()),
+        }
+    }
+
+    /// True if nothing is hidden from the principal.
+    fn is_open(&self, view: &dyn View) -> Result<bool, Lost> {
+        let rules = self.shared.machine.rules(view)?;
+        Ok(rules.access().is_none() || self.principal.audits())
+    }
+
     fn interests(&self) -> MutexGuard<'_, Interests> {
         lock(&self.shared.interests)
     }
 
     fn read_up_to(&self, now: Millis, name: &Name, next: u64) {
-        if let Some(filter) = self.interests().filter(&self.caller, now, name) {
+        if let Some(filter) = self.interests().filter(&self.principal, now, name) {
             filter.next = next;
         }
     }
@@ -85,6 +142,7 @@ fn lock(interests: &Mutex<Interests>) -> MutexGuard<'_, Interests> {
 /// See the module's head.
 pub(crate) struct EthereumFront {
     shared: Arc<Shared>,
+    ended: Vec<StreamId>,
 }
 
 impl EthereumFront {
@@ -93,19 +151,33 @@ impl EthereumFront {
             shared: Arc::new(Shared {
                 machine: Ethereum::default(),
                 interests: Mutex::new(Interests::new(key)),
+                desk: Mutex::new(Desk::new(key)),
+                leak: Leak::None,
             }),
+            ended: Vec::new(),
         }
     }
 
-    fn exchange(&self, caller: &Caller, socket: Option<StreamId>, body: &Bytes) -> Rpc {
-        let session = Session {
-            caller: caller.clone(),
-            sight: Sight::of(caller),
-            socket,
-            meter: Meter::of(caller.actor),
-            shared: self.shared.clone(),
-        };
-        Rpc::new(session, body)
+    /// With a known leak put back.
+    #[cfg(any(test, feature = "mutations"))]
+    pub(crate) fn leaking(self, leak: Leak) -> Self {
+        let mut shared = Arc::into_inner(self.shared).expect("nobody asked yet");
+        shared.leak = leak;
+        Self {
+            shared: Arc::new(shared),
+            ended: Vec::new(),
+        }
+    }
+
+    fn asked(
+        &self,
+        caller: &Caller,
+        carried: Carried,
+        socket: Option<StreamId>,
+        body: Bytes,
+    ) -> Asked {
+        let caller = caller.clone();
+        Asked::new(self.shared.clone(), caller, carried, socket, body)
     }
 }
 
@@ -116,13 +188,21 @@ impl Front for EthereumFront {
         caller: &Caller,
         request: Request,
     ) -> Box<dyn Exchange> {
+        if signin::is_ours(&request) && request.method != "OPTIONS" {
+            return Box::new(SigningIn {
+                shared: self.shared.clone(),
+                caller: caller.clone(),
+                request,
+            });
+        }
         match request.method.as_str() {
             "POST" => {
-                let mut rpc = self.exchange(caller, None, &request.body);
-                rpc.linear = request
+                let carried = Carried::of(&request);
+                let mut asked = self.asked(caller, carried, None, request.body.clone());
+                asked.linear = request
                     .header(READ_HEADER)
                     .is_some_and(|value| value.eq_ignore_ascii_case("linear"));
-                Box::new(rpc)
+                Box::new(asked)
             }
             "OPTIONS" => Box::new(Fixed(Some(preflight()))),
             _ => Box::new(Fixed(Some(Response {
@@ -137,16 +217,68 @@ impl Front for EthereumFront {
     }
 
     fn message(&mut self, stream: StreamId, caller: &Caller, message: Bytes) -> Box<dyn Exchange> {
-        Box::new(self.exchange(caller, Some(stream), &message))
+        let socket = self.shared.desk().sockets.get(&stream).cloned();
+        let carried = socket.map_or(Carried::Nothing, |socket| socket.carried);
+        Box::new(self.asked(caller, carried, Some(stream), message))
     }
 
     fn closed(&mut self, stream: StreamId) {
         lock(&self.shared.interests).close(stream);
+        self.shared.desk().sockets.remove(&stream);
     }
 
-    fn committed(&mut self, _view: &dyn View, batch: &Batch, push: &mut Vec<Push>) {
+    fn keyed(&mut self, key: &[u8; 32]) {
+        self.shared.desk().keyed(key);
+    }
+
+    fn serves_nobody(&self) -> bool {
+        true
+    }
+
+    fn upgrade(
+        &mut self,
+        stream: StreamId,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<(), Response> {
+        let carried = match Carried::of(request) {
+            Carried::Query(_) => Carried::Refused("a signed query signs one request"),
+            Carried::Nothing if caller.is_nobody() => Carried::Refused("sign in first: GET /siwe"),
+            other => other,
+        };
+        if let Carried::Refused(reason) = carried {
+            return Err(signin::unauthorized(reason));
+        }
+        if carried != Carried::Nothing {
+            let caller = caller.clone();
+            let socket = Socket { caller, carried };
+            self.shared.desk().sockets.insert(stream, socket);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn committed(&mut self, view: &dyn View, batch: &Batch, push: &mut Vec<Push>) {
+        // A right that this batch took away is gone before the batch is told of.
+        let ended = self.shared.desk().ended(view, batch.time);
+        for stream in &ended {
+            lock(&self.shared.interests).close(*stream);
+        }
+        self.ended.extend(ended);
         if let Some(stored) = block::of_claim(batch) {
-            lock(&self.shared.interests).notify(batch, &stored, push);
+            let shared = &self.shared;
+            let look = |principal: &Principal, see: &mut dyn FnMut(&Sight<'_>)| {
+                // The policy of now, whatever held when they subscribed.
+                let memory = &mut Memory::default();
+                match shared.look(principal, view, memory, |sight| see(sight)) {
+                    Ok(((), outcome)) => outcome,
+                    Err(Lost) => Outcome::Lost,
+                }
+            };
+            lock(&shared.interests).notify(batch, &stored, &look, push);
         }
     }
 }
@@ -158,10 +290,10 @@ fn preflight() -> Response {
         status: 204,
         headers: vec![
             ("access-control-allow-origin", "*".into()),
-            ("access-control-allow-methods", "POST, OPTIONS".into()),
+            ("access-control-allow-methods", "GET, POST, OPTIONS".into()),
             (
                 "access-control-allow-headers",
-                "content-type, authorization, coco-read".into(),
+                "content-type, authorization, coco-read, coco-query".into(),
             ),
             ("access-control-max-age", "86400".into()),
         ],
@@ -286,7 +418,10 @@ impl Exchange for Rpc {
             self.started = true;
             for (_, work) in &mut self.calls {
                 if let Work::Submit(submission) = work {
-                    submission.start(&self.session.caller, context);
+                    match asked::refused(&self.session, submission.raw(), context) {
+                        Some(error) => *work = Work::Answered(Err(error)),
+                        None => submission.start(&self.session.caller, context),
+                    }
                 }
             }
         }
@@ -375,7 +510,7 @@ fn searched(
     filter: &Option<(Name, u64)>,
     context: &mut dyn Context,
 ) -> Result<String, Stop> {
-    let found = search.poll(context, &session.sight)?;
+    let found = search.poll(context, session)?;
     if let Some((name, next)) = filter {
         session.read_up_to(context.now(), name, *next);
     }

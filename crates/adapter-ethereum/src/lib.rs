@@ -59,6 +59,8 @@ pub use state::{
     ACCOUNT, AccountRecord, CODE, HEADER, META, STORAGE, account, code, domains, storage,
 };
 pub use transaction::{Envelope, TRANSACTION_BYTES_MAX, Transaction};
+#[doc(hidden)]
+pub use visibility::Leak;
 
 /// The deterministic half. It takes its settings at genesis and reads them from the state later.
 pub fn machine() -> Arc<dyn adapter::Machine> {
@@ -69,6 +71,13 @@ pub fn machine() -> Arc<dyn adapter::Machine> {
 /// different for every start.
 pub fn front(key: [u8; 32]) -> Box<dyn adapter::Front> {
     Box::new(front::EthereumFront::new(key))
+}
+
+/// As [`front()`], with a known leak put back. Needs the feature `mutations`.
+#[doc(hidden)]
+#[cfg(any(test, feature = "mutations"))]
+pub fn leaking(key: [u8; 32], leak: Leak) -> Box<dyn adapter::Front> {
+    Box::new(front::EthereumFront::new(key).leaking(leak))
 }
 
 /// Makes the curve library draw its random numbers now. It draws them once, when it is first used,

@@ -17,14 +17,17 @@ use revm::primitives::KECCAK_EMPTY;
 use sha2::{Digest as _, Sha256};
 use types::{Digest, UnitId};
 
+use crate::access;
 use crate::block;
 use crate::codes::Codes;
-use crate::execute::{Environment, Executor, Refusal};
+use crate::execute::{Environment, Executor, Refusal, world_of};
+use crate::eyes;
+use crate::front::SignIn;
 use crate::receipt::Receipt;
 use crate::settings::{Fork, Rules, Settings};
 use crate::state::{
-    ACCOUNT, AccountRecord, CODE, META, META_RULES, STORAGE, account, domains, encode_slot,
-    storage_key,
+    ACCOUNT, AccountRecord, CODE, META, META_RULES, META_SIGN_IN, STORAGE, account, domains,
+    encode_slot, storage_key,
 };
 use crate::system;
 use crate::transaction::Transaction;
@@ -117,6 +120,12 @@ impl Machine for Ethereum {
     }
 
     fn genesis(&self, settings: &adapter::Settings, exec: &mut dyn Exec) -> Result<(), Reject> {
+        let sign_in =
+            SignIn::parse(&settings.bytes).map_err(|e| Reject::new(Kind::Malformed, e))?;
+        if let Some(sign_in) = &sign_in {
+            let sign_in = serde_json::to_vec(sign_in).expect("settings are plain data");
+            exec.put(META, META_SIGN_IN.into(), sign_in.into());
+        }
         let settings = Settings::parse(&settings.bytes)
             .map_err(|e| Reject::new(Kind::Malformed, e.to_string()))?;
         let rules = serde_json::to_vec(&settings.rules).expect("rules are plain data");
@@ -163,7 +172,8 @@ impl Machine for Ethereum {
             system_contracts(exec);
         }
         block::genesis(exec, &settings.rules, settings.timestamp);
-        self.open_foreign_block(&settings.rules, exec)
+        self.declare(&settings, exec)
+            .and_then(|()| self.open_foreign_block(&settings.rules, exec))
             .map_err(|Lost| Reject::new(Kind::Fault, "the state was lost during genesis"))
     }
 
@@ -186,11 +196,18 @@ impl Machine for Ethereum {
         }
     }
 
-    fn admit(&self, view: &dyn View, _caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
+    fn admit(&self, view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject> {
         let lost = |Lost| Reject::new(Kind::Busy, "this node's state is being rebuilt; try again");
         let rules = self.rules(view).map_err(lost)?;
         let transaction = Transaction::admit(raw, &rules)?;
         let nonce = transaction.env.nonce;
+        if let Some(access) = rules.access()
+            && transaction.env.kind.is_create()
+            && !access.may_deploy(&caller.actor)
+        {
+            let message = "you may not create contracts on this network";
+            return Err(Reject::new(Kind::Unauthorized, message));
+        }
         if rules.replay.is_none() {
             intrinsic_gas(&transaction, &rules)?;
         }
@@ -262,6 +279,43 @@ impl Machine for Ethereum {
 }
 
 impl Ethereum {
+    /// Of a confidential network: what the contracts of the first state declare, the policies attached to
+    /// them, and the accounts that belong to actors from the beginning.
+    fn declare(&self, settings: &Settings, exec: &mut dyn Exec) -> Result<(), Lost> {
+        let rules = &settings.rules;
+        let Some(access) = rules.access() else {
+            return Ok(());
+        };
+        let environment = Environment::of_call(exec.view(), rules, settings.timestamp);
+        let world = world_of(rules, access, &environment);
+        let mut executor = Executor::new(exec.view(), &self.codes, rules, environment);
+        let overlay = executor.overlay();
+        for address in settings.alloc.keys() {
+            if overlay.has_code(address)? && !system::is_system(address) {
+                eyes::declare(overlay, &world, address)?;
+            }
+        }
+        for (target, policy) in &access.policies {
+            overlay.record(system::policy_slot(target), policy.into_word().into());
+        }
+        let governors = U256::from(access.governors.len());
+        overlay.record(access::governors_slot(), governors);
+        for actor in &access.governors {
+            overlay.record(access::governor_slot(*actor), U256::from(1));
+        }
+        executor.into_changes().write(exec);
+        for (account, actor) in &access.accounts {
+            let place = access::place(1, &[account.into_word()]);
+            let (key, length) = storage_key(&system::IDENTITY, 0, place);
+            exec.put(
+                STORAGE,
+                Bytes::copy_from_slice(&key[..length]),
+                encode_slot(U256::from_be_bytes(actor.0)),
+            );
+        }
+        Ok(())
+    }
+
     /// What a fork does before the first transaction of a block. Replay rules only: a network has no
     /// beacon chain, and BLOCKHASH serves its hashes.
     fn open_foreign_block(&self, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {

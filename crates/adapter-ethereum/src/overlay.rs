@@ -129,7 +129,8 @@ impl<'a> Overlay<'a> {
         let mut eyes = self.eyes.take().expect("looked before");
         let shown = eyes.show(self, address);
         self.eyes = Some(eyes);
-        Ok(shown?.code)
+        // What is absent has no code to hide.
+        Ok(shown.map(|shown| shown.code || !shown.seen)?)
     }
 
     fn seen(&mut self, address: Address, info: AccountInfo) -> Result<Option<AccountInfo>, Lost> {

@@ -18,15 +18,21 @@ pub struct Roles(pub u32);
 
 impl Roles {
     /// Governs the network.
-    pub const MEMBER: Self = Self(1);
+    pub const MEMBER: Self = Self(1 << 31);
     /// Reads everything; each reading is recorded.
-    pub const AUDITOR: Self = Self(2);
+    pub const AUDITOR: Self = Self(1 << 30);
     /// May create contracts, and simulate their creation.
-    pub const DEPLOYER: Self = Self(4);
+    pub const DEPLOYER: Self = Self(1 << 29);
 
     /// True if all bits of `other` are here.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Without the three above, which nobody gives by a transaction.
+    #[must_use]
+    pub fn granted(self) -> Self {
+        Self(self.0 & (Self::DEPLOYER.0 - 1))
     }
 
     /// These and those.

@@ -3,6 +3,7 @@
 //! ```text
 //! domain  key                                    value
 //! META    "rules"                                the rules as JSON
+//!         "sign-in"                              who may sign in, as JSON; absent: nobody
 //!         "key"                                  32 bytes: key of the roots' commitments
 //! ACCOUNT address (20)                           flags (1) nonce (8) [code hash (32)] [generation (4)] balance (0-32)
 //! STORAGE address (20) [generation (4)] slot (32)  value without leading zeros
@@ -35,6 +36,7 @@ pub const HEADER: Domain = Domain(4);
 
 pub(crate) const META_RULES: &[u8] = b"rules";
 pub(crate) const META_KEY: &[u8] = b"key";
+pub(crate) const META_SIGN_IN: &[u8] = b"sign-in";
 
 /// All domains. Every access is to one key, so none needs an order.
 pub fn domains() -> Vec<DomainSpec> {

@@ -8,6 +8,7 @@
 //! A network that replays foreign blocks has none of them. A transaction that calls none pays nothing.
 
 mod abi;
+mod domains;
 mod identity;
 mod ledger;
 mod logs;

@@ -175,7 +175,7 @@ pub(crate) fn signature(envelope: &Envelope) -> &Signature {
 }
 
 /// The address whose key signed `hash`.
-fn recover(signature: &Signature, hash: B256) -> Option<Address> {
+pub(crate) fn recover(signature: &Signature, hash: B256) -> Option<Address> {
     let mut compact = [0; 64];
     compact[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());
     compact[32..].copy_from_slice(&signature.s().to_be_bytes::<32>());

@@ -5,17 +5,18 @@
 //! of this front: 128 bits that nobody can guess, and good for their own caller (filters) or
 //! connection (subscriptions) only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use adapter::{Batch, Caller, Push, StreamId};
-use alloy_primitives::keccak256;
+use adapter::{Batch, Push, StreamId};
+use alloy_primitives::{Address, keccak256};
 use serde_json::Value;
 use types::{ActorId, Millis};
 
 use super::json;
 use super::logs::{Pattern, Range, matching};
 use crate::block::Stored;
-use crate::visibility::Sight;
+use crate::principal::Principal;
+use crate::visibility::{Outcome, Sight};
 
 /// Most filters of one actor.
 const FILTERS_MAX: usize = 1000;
@@ -40,14 +41,30 @@ pub(crate) struct Filter {
     pub(crate) interest: Interest,
     /// The first block not reported yet.
     pub(crate) next: u64,
-    owner: ActorId,
+    owner: Owner,
     read: Millis,
+}
+
+/// Whose filter it is: two accounts behind one actor are two principals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owner {
+    actor: ActorId,
+    accounts: BTreeSet<Address>,
+}
+
+impl Owner {
+    fn of(principal: &Principal) -> Self {
+        Self {
+            actor: principal.actor,
+            accounts: principal.accounts.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Subscription {
     interest: Interest,
-    sight: Sight,
+    principal: Principal,
 }
 
 /// All filters and subscriptions of a front.
@@ -89,17 +106,18 @@ impl Interests {
     /// A new filter that reports from block `next` on.
     pub(crate) fn install(
         &mut self,
-        caller: &Caller,
+        principal: &Principal,
         now: Millis,
         interest: Interest,
         next: u64,
     ) -> Result<Name, TooMany> {
+        let owner = Owner::of(principal);
         self.filters
             .retain(|_, filter| now.since(filter.read) < FILTER_IDLE_MS);
         if self
             .filters
             .values()
-            .filter(|filter| filter.owner == caller.actor)
+            .filter(|filter| filter.owner == owner)
             .count()
             >= FILTERS_MAX
         {
@@ -111,7 +129,7 @@ impl Interests {
             Filter {
                 interest,
                 next,
-                owner: caller.actor,
+                owner,
                 read: now,
             },
         );
@@ -121,14 +139,15 @@ impl Interests {
     /// The caller's own filter of this name.
     pub(crate) fn filter(
         &mut self,
-        caller: &Caller,
+        principal: &Principal,
         now: Millis,
         name: &Name,
     ) -> Option<&mut Filter> {
+        let owner = Owner::of(principal);
         let filter = self
             .filters
             .get_mut(name)
-            .filter(|filter| filter.owner == caller.actor)?;
+            .filter(|filter| filter.owner == owner)?;
         if now.since(filter.read) >= FILTER_IDLE_MS {
             self.filters.remove(name);
             return None;
@@ -137,22 +156,27 @@ impl Interests {
         self.filters.get_mut(name)
     }
 
-    pub(crate) fn uninstall(&mut self, caller: &Caller, now: Millis, name: &Name) -> bool {
-        self.filter(caller, now, name).is_some() && self.filters.remove(name).is_some()
+    pub(crate) fn uninstall(&mut self, principal: &Principal, now: Millis, name: &Name) -> bool {
+        self.filter(principal, now, name).is_some() && self.filters.remove(name).is_some()
     }
 
     pub(crate) fn subscribe(
         &mut self,
         stream: StreamId,
-        sight: Sight,
+        principal: Principal,
         interest: Interest,
     ) -> Result<Name, TooMany> {
         if self.of_stream(stream).count() >= SUBSCRIPTIONS_MAX {
             return Err(TooMany(SUBSCRIPTIONS_MAX));
         }
         let name = self.name();
-        self.subscriptions
-            .insert((stream, name), Subscription { interest, sight });
+        self.subscriptions.insert(
+            (stream, name),
+            Subscription {
+                interest,
+                principal,
+            },
+        );
         Ok(name)
     }
 
@@ -173,14 +197,21 @@ impl Interests {
             .map(|(key, _)| *key)
     }
 
-    /// Tells all subscribers of a block.
-    pub(crate) fn notify(&self, batch: &Batch, stored: &Stored, push: &mut Vec<Push>) {
+    /// Tells all subscribers of a block what `look` lets their principals see of it now.
+    pub(crate) fn notify<'p>(
+        &'p self,
+        batch: &Batch,
+        stored: &Stored,
+        look: &dyn Fn(&'p Principal, &mut dyn FnMut(&Sight<'_>)) -> Outcome,
+        push: &mut Vec<Push>,
+    ) {
         if self.subscriptions.is_empty() {
             return;
         }
         // Written once, however many listen.
         let head = Value::Object(json::header(stored)).to_string();
         for ((stream, name), subscription) in &self.subscriptions {
+            let told = push.len();
             let mut tell = |result: &str| {
                 let name = hex::encode(name);
                 let message = format!(
@@ -191,15 +222,27 @@ impl Interests {
                     message: message.into(),
                 });
             };
-            match &subscription.interest {
-                Interest::Blocks => tell(&head),
-                Interest::Transactions => json::all(batch, &subscription.sight)
-                    .for_each(|included| tell(&json::text(included.hash()))),
-                Interest::Logs(pattern, _) => {
-                    let mut found = Vec::new();
-                    matching(pattern, batch, stored, &subscription.sight, &mut found);
-                    found.iter().for_each(|log| tell(&log.to_string()));
+            let principal = &subscription.principal;
+            if !principal.holds(batch.time) {
+                continue;
+            }
+            let outcome = match &subscription.interest {
+                Interest::Blocks => {
+                    tell(&head);
+                    Outcome::Whole
                 }
+                Interest::Transactions => look(principal, &mut |sight| {
+                    json::own(batch, sight).for_each(|own| tell(&json::text(own.hash())));
+                }),
+                Interest::Logs(pattern, _) => look(principal, &mut |sight| {
+                    let mut found = Vec::new();
+                    matching(pattern, batch, stored, sight, &mut found);
+                    found.iter().for_each(|log| tell(&log.to_string()));
+                }),
+            };
+            if outcome != Outcome::Whole {
+                // Half of a block's logs would pass for all of them.
+                push.truncate(told);
             }
         }
     }
@@ -207,17 +250,17 @@ impl Interests {
 
 #[cfg(test)]
 mod tests {
-    use adapter::Role;
+    use adapter::{Caller, Role};
 
     use super::*;
 
-    fn actor(byte: u8) -> Caller {
-        Caller {
+    fn actor(byte: u8) -> Principal {
+        Principal::of(&Caller {
             actor: ActorId([byte; 32]),
             name: "a".into(),
             role: Role::Member,
             auditor: false,
-        }
+        })
     }
 
     #[test]
@@ -271,12 +314,12 @@ mod tests {
     #[test]
     fn a_closed_connection_leaves_no_subscription() {
         let mut interests = Interests::new([1; 32]);
-        let sight = Sight::of(&actor(1));
+        let principal = actor(1);
         let name = interests
-            .subscribe(StreamId(1), sight.clone(), Interest::Blocks)
+            .subscribe(StreamId(1), principal.clone(), Interest::Blocks)
             .expect("room");
         let kept = interests
-            .subscribe(StreamId(2), sight, Interest::Blocks)
+            .subscribe(StreamId(2), principal, Interest::Blocks)
             .expect("room");
         assert!(!interests.unsubscribe(StreamId(2), &name));
         interests.close(StreamId(1));

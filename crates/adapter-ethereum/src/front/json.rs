@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::block::Stored;
 use crate::receipt::Receipt;
 use crate::transaction::{Envelope, signature};
-use crate::visibility::Sight;
+use crate::visibility::{Leak, Seen, Sight};
 
 pub(crate) fn quantity(value: impl std::fmt::LowerHex) -> Value {
     Value::String(format!("{value:#x}"))
@@ -32,35 +32,74 @@ pub(crate) struct Included<'a> {
     pub(crate) receipt: Receipt,
     /// Position in the block.
     pub(crate) position: u32,
+    /// Number of the block.
+    height: u64,
 }
 
 impl Included<'_> {
     pub(crate) fn hash(&self) -> B256 {
         B256::from(self.unit.id.0)
     }
+
+    /// What its visibility depends on.
+    fn seen(&self) -> Seen<'_> {
+        let to = self.envelope.to();
+        Seen {
+            sender: &self.sender,
+            concerns: to.or(self.receipt.created),
+            input: if to.is_some() {
+                self.envelope.input()
+            } else {
+                &[]
+            },
+            submitter: self.unit.caller,
+            seqno: self.height,
+        }
+    }
 }
 
-/// The unit at `position`, if the caller may see it.
-pub(crate) fn included<'a>(batch: &'a Batch, position: u32, sight: &Sight) -> Option<Included<'a>> {
+/// The unit at `position`, whoever asks.
+fn decoded(batch: &Batch, position: u32) -> Option<Included<'_>> {
     let (unit, receipt) = batch.units.get(usize::try_from(position).ok()?)?;
-    let envelope = Envelope::decode_2718_exact(&unit.raw).ok()?;
-    let sender = Address::try_from(unit.established.as_ref()).ok()?;
-    if !sight.transaction(&sender, envelope.to().as_ref()) {
-        return None;
-    }
     Some(Included {
         unit,
-        envelope,
-        sender,
+        envelope: Envelope::decode_2718_exact(&unit.raw).ok()?,
+        sender: Address::try_from(unit.established.as_ref()).ok()?,
         receipt: Receipt::decode(receipt)?,
         position,
+        height: batch.height.0,
     })
 }
 
-/// All units that the caller may see.
-pub(crate) fn all<'a>(batch: &'a Batch, sight: &'a Sight) -> impl Iterator<Item = Included<'a>> {
-    let count = u32::try_from(batch.units.len()).expect("a batch has at most 4096 units");
-    (0..count).filter_map(move |position| included(batch, position, sight))
+/// The unit at `position`, if the principal may see it.
+pub(crate) fn included<'a>(
+    batch: &'a Batch,
+    position: u32,
+    sight: &Sight<'_>,
+) -> Option<Included<'a>> {
+    decoded(batch, position).filter(|unit| sight.is_open() || sight.transaction(&unit.seen()))
+}
+
+fn positions(batch: &Batch) -> std::ops::Range<u32> {
+    0..u32::try_from(batch.units.len()).expect("a batch has at most 4096 units")
+}
+
+/// All units that the principal may see.
+pub(crate) fn all<'a>(
+    batch: &'a Batch,
+    sight: &'a Sight<'_>,
+) -> impl Iterator<Item = Included<'a>> {
+    positions(batch).filter_map(move |position| included(batch, position, sight))
+}
+
+/// The principal's own units; on a transparent network all.
+pub(crate) fn own<'a>(
+    batch: &'a Batch,
+    sight: &'a Sight<'_>,
+) -> impl Iterator<Item = Included<'a>> {
+    positions(batch)
+        .filter_map(move |position| decoded(batch, position))
+        .filter(|unit| sight.is_open() || sight.mine(&unit.seen()))
 }
 
 pub(crate) fn header(block: &Stored) -> Map<String, Value> {
@@ -135,7 +174,7 @@ pub(crate) fn block(
     stored: &Stored,
     batch: Option<&Batch>,
     detail: Detail,
-    sight: &Sight,
+    sight: &Sight<'_>,
 ) -> Value {
     let mut map = header(stored);
     let mut size = alloy_rlp::encode(&stored.header).len();
@@ -256,13 +295,52 @@ pub(crate) fn first_log(batch: &Batch, position: u32) -> usize {
         .sum()
 }
 
+/// A log and the number that it is shown with.
+pub(crate) type Numbered<'a> = (usize, &'a Log);
+
+/// The visible logs of a transaction. On a transparent network they are numbered through the block, on a
+/// confidential one by the transaction's place and by what is visible of it: a number that counted
+/// hidden logs would tell how many there are.
+pub(crate) fn visible<'a>(
+    logs: &'a [Log],
+    seen: &Seen<'_>,
+    position: u32,
+    first_log: impl FnOnce() -> usize,
+    sight: &Sight<'_>,
+) -> Vec<Numbered<'a>> {
+    if sight.is_open() {
+        return (first_log()..).zip(logs).collect();
+    }
+    let shown = logs
+        .iter()
+        .enumerate()
+        .filter(|(_, log)| sight.log(log, seen));
+    if sight.leak.is(Leak::LogIndex) {
+        let first = first_log();
+        return shown.map(|(i, log)| (first + i, log)).collect();
+    }
+    // Gas bounds the logs of a transaction far below 2^16, and a batch has at most 4096 units.
+    let first = (position as usize) << 16;
+    shown
+        .enumerate()
+        .map(|(rank, (_, log))| (first + rank, log))
+        .collect()
+}
+
+/// How many logs of a transaction are visible.
+pub(crate) fn visible_logs(included: &Included<'_>, sight: &Sight<'_>) -> usize {
+    let seen = included.seen();
+    let logs = included.receipt.logs.iter();
+    logs.filter(|log| sight.log(log, &seen)).count()
+}
+
 /// Cumulative gas equals the transaction's own, and the bloom holds the visible logs only: neither
 /// tells of other parties' transactions.
 pub(crate) fn receipt(
     included: &Included<'_>,
     block: &Stored,
-    first_log: usize,
-    sight: &Sight,
+    first_log: impl FnOnce() -> usize,
+    sight: &Sight<'_>,
 ) -> Value {
     let receipt = &included.receipt;
     let envelope = &included.envelope;
@@ -271,23 +349,16 @@ pub(crate) fn receipt(
             .created
             .unwrap_or_else(|| included.sender.create(envelope.nonce()))
     });
-    let visible: Vec<(usize, &Log)> = receipt
-        .logs
-        .iter()
-        .enumerate()
-        .filter(|(_, log)| sight.log(log))
-        .collect();
+    let position = included.position;
+    let visible = visible(&receipt.logs, &included.seen(), position, first_log, sight);
+    let bloom = if sight.leak.is(Leak::Bloom) {
+        logs_bloom(&receipt.logs)
+    } else {
+        logs_bloom(visible.iter().map(|(_, log)| *log))
+    };
     let logs: Vec<Value> = visible
         .iter()
-        .map(|(i, entry)| {
-            log(
-                entry,
-                block,
-                &included.hash(),
-                included.position,
-                first_log + i,
-            )
-        })
+        .map(|(index, entry)| log(entry, block, &included.hash(), position, *index))
         .collect();
     json!({
         "transactionHash": included.hash(),
@@ -303,7 +374,7 @@ pub(crate) fn receipt(
         "cumulativeGasUsed": quantity(receipt.gas_used),
         "effectiveGasPrice": "0x0",
         "contractAddress": created.map_or(Value::Null, |address| lower(&address)),
-        "logsBloom": logs_bloom(visible.iter().map(|(_, log)| *log)),
+        "logsBloom": bloom,
         "logs": logs,
     })
 }

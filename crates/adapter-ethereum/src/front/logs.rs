@@ -10,11 +10,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use types::Height;
 
+use super::Session;
 use super::envelope::{RpcError, Stop};
 use super::params::BlockId;
 use super::{json, lookup};
 use crate::block::{self, LogFilter, Stored};
-use crate::visibility::Sight;
+use crate::receipt::Receipt;
+use crate::visibility::{Seen, Sight};
 
 /// Most blocks of one search: their filters are looked at in a few tens of milliseconds.
 const BLOCKS_MAX: u64 = 100_000;
@@ -192,6 +194,8 @@ pub(crate) struct Search {
     /// Blocks opened.
     read: usize,
     found: Vec<Value>,
+    /// That history is not here is told before anything of it is looked at.
+    first: Option<u64>,
 }
 
 impl Search {
@@ -202,6 +206,7 @@ impl Search {
             last,
             read: 0,
             found: Vec::new(),
+            first: Some(first),
         }
     }
 
@@ -209,8 +214,12 @@ impl Search {
     pub(crate) fn poll(
         &mut self,
         context: &mut dyn Context,
-        sight: &Sight,
+        session: &Session,
     ) -> Result<Vec<Value>, Stop> {
+        if let Some(first) = self.first {
+            self.open(context, session, first)?;
+            self.first = None;
+        }
         let turn = self.next.saturating_add(BLOCKS_PER_TURN);
         loop {
             while self.next <= self.last && !self.may_match(context, self.next) {
@@ -236,7 +245,9 @@ impl Search {
             if let Some(batch) = batch
                 && let Some(stored) = block::of_claim(&batch)
             {
-                matching(&self.pattern, &batch, &stored, sight, &mut self.found);
+                session.look(context.view(), |sight| {
+                    matching(&self.pattern, &batch, &stored, sight, &mut self.found);
+                })?;
             }
             self.next += 1;
             self.read += 1;
@@ -254,6 +265,23 @@ impl Search {
                 return Err(too_many(format!("query needs more than {READ_MAX} blocks")).into());
             }
         }
+    }
+
+    /// On a confidential network neither the limits of a search nor a hole in this node's history may
+    /// depend on logs that are hidden: the number of blocks is limited instead, and the first block must
+    /// be here, as then all later ones are.
+    fn open(&self, context: &mut dyn Context, session: &Session, first: u64) -> Result<(), Stop> {
+        if session.is_open(context.view())? {
+            return Ok(());
+        }
+        if self.last.saturating_sub(first) >= READ_MAX as u64 {
+            return Err(RpcError::limit(format!(
+                "block range too large: at most {READ_MAX} blocks"
+            ))
+            .into());
+        }
+        context.batch(Height(first.max(1)))?;
+        Ok(())
     }
 
     fn may_match(&self, context: &dyn Context, number: u64) -> bool {
@@ -281,20 +309,38 @@ pub(crate) fn matching(
     pattern: &Pattern,
     batch: &adapter::Batch,
     stored: &Stored,
-    sight: &Sight,
+    sight: &Sight<'_>,
     found: &mut Vec<Value>,
 ) {
-    let mut index = 0;
+    let mut before = 0;
     for (position, (unit, receipt)) in (0u32..).zip(&batch.units) {
-        let Some(receipt) = crate::receipt::Receipt::decode(receipt) else {
+        let Some(receipt) = Receipt::decode(receipt) else {
             continue;
         };
+        let first = before;
+        before += receipt.logs.len();
         let hash = B256::from(unit.id.0);
-        for log in &receipt.logs {
-            if pattern.matches(log) && sight.log(log) {
-                found.push(json::log(log, stored, &hash, position, index));
-            }
-            index += 1;
+        let mut tell = |index: usize, log: &Log| {
+            found.push(json::log(log, stored, &hash, position, index));
+        };
+        if sight.is_open() {
+            let numbered = (first..).zip(&receipt.logs);
+            let matches = numbered.filter(|(_, log)| pattern.matches(log));
+            matches.for_each(|(index, log)| tell(index, log));
+        } else if receipt.logs.iter().any(|log| pattern.matches(log))
+            && let Ok(sender) = Address::try_from(unit.established.as_ref())
+        {
+            let seen = Seen {
+                sender: &sender,
+                concerns: None,
+                input: &[],
+                submitter: unit.caller,
+                seqno: batch.height.0,
+            };
+            // All visible logs of the transaction are numbered, so those that do not match are asked, too.
+            let visible = json::visible(&receipt.logs, &seen, position, || first, sight);
+            let matches = visible.into_iter().filter(|(_, log)| pattern.matches(log));
+            matches.for_each(|(index, log)| tell(index, log));
         }
     }
 }

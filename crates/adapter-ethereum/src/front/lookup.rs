@@ -76,13 +76,19 @@ pub(crate) fn at_head(context: &mut dyn Context, id: Option<BlockId>) -> Result<
 
 /// Where a committed transaction stands.
 pub(crate) fn place(
+    session: &Session,
     context: &mut dyn Context,
     hash: &B256,
 ) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
     let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else {
         return Ok(None);
     };
-    let found = located(context, height, position)?;
+    let open = session.is_open(context.view())?;
+    let found = match context.batch(height) {
+        // That it is somewhere must not be told before it is known who may know.
+        Err(Missing::Elsewhere) if !open => return Ok(None),
+        _ => located(context, height, position)?,
+    };
     // It was found by a part of its hash.
     Ok(found.filter(|(batch, _, position)| {
         let at = batch.units.get(*position as usize); // widening
@@ -115,11 +121,9 @@ pub(crate) fn pending(
     let Ok(transaction) = Transaction::admit(&raw, &rules) else {
         return Ok(None);
     };
-    let to = alloy_consensus::Transaction::to(&transaction.envelope);
-    Ok(session
-        .sight
-        .transaction(&transaction.sender, to.as_ref())
-        .then_some((raw, transaction)))
+    // While it waits, it is its sender's alone.
+    let mine = session.principal.owns(&transaction.sender);
+    Ok((mine || session.is_open(context.view())?).then_some((raw, transaction)))
 }
 
 pub(crate) fn transaction_by_hash(
@@ -127,11 +131,12 @@ pub(crate) fn transaction_by_hash(
     context: &mut dyn Context,
     hash: B256,
 ) -> Result<Value, Stop> {
-    if let Some((batch, stored, position)) = place(context, &hash)? {
-        let found = show::included(&batch, position, &session.sight);
-        return Ok(found.map_or(Value::Null, |i| {
-            show::transaction(&i.envelope, &hash, &i.sender, Some((&stored, position)))
-        }));
+    if let Some((batch, stored, position)) = place(session, context, &hash)? {
+        return session.look(context.view(), |sight| {
+            show::included(&batch, position, sight).map_or(Value::Null, |i| {
+                show::transaction(&i.envelope, &hash, &i.sender, Some((&stored, position)))
+            })
+        });
     }
     let waiting = pending(session, context, &hash)?;
     Ok(waiting.map_or(Value::Null, |(_, t)| {
@@ -144,25 +149,24 @@ pub(crate) fn receipt_by_hash(
     context: &mut dyn Context,
     hash: &B256,
 ) -> Result<Value, Stop> {
-    match place(context, hash)? {
-        Some((batch, stored, position)) => Ok(receipt_of(session, &batch, &stored, position)),
+    match place(session, context, hash)? {
+        Some((batch, stored, position)) => receipt_of(session, context, &batch, &stored, position),
         None => Ok(Value::Null),
     }
 }
 
-pub(crate) fn receipt_of(
+fn receipt_of(
     session: &Session,
+    context: &dyn Context,
     batch: &Batch,
     stored: &Stored,
     position: u32,
-) -> Value {
-    show::included(batch, position, &session.sight).map_or(Value::Null, |included| {
-        show::receipt(
-            &included,
-            stored,
-            show::first_log(batch, position),
-            &session.sight,
-        )
+) -> Result<Value, Stop> {
+    session.look(context.view(), |sight| {
+        show::included(batch, position, sight).map_or(Value::Null, |included| {
+            let first = || show::first_log(batch, position);
+            show::receipt(&included, stored, first, sight)
+        })
     })
 }
 
@@ -175,7 +179,7 @@ pub(crate) fn receipt_at(
 ) -> Result<String, Stop> {
     match located(context, height, position)? {
         Some((batch, stored, position)) => {
-            Ok(receipt_of(session, &batch, &stored, position).to_string())
+            Ok(receipt_of(session, context, &batch, &stored, position)?.to_string())
         }
         None => Ok("null".into()),
     }

@@ -53,7 +53,6 @@ pub(crate) fn answer(
 ) -> Result<Reply, Stop> {
     let view = context.view();
     let rules = session.shared.machine.rules(view)?;
-    let sight = &session.sight;
     Ok(match method {
         "web3_clientVersion" => json!(concat!("coco/v", env!("CARGO_PKG_VERSION"))).into(),
         "web3_sha3" => text(keccak256(params.hex(0)?)).into(),
@@ -62,7 +61,8 @@ pub(crate) fn answer(
         "net_peerCount" => quantity(0u64).into(),
         "eth_chainId" => quantity(rules.chain_id).into(),
         "eth_syncing" => json!(false).into(),
-        "eth_accounts" => json!([]).into(),
+        "eth_accounts" => json!(session.principal.accounts).into(),
+        "coco_principal" => super::asked::principal(session).into(),
         "eth_blockNumber" => quantity(view.height().0).into(),
         // Nothing is charged, and nothing tells how busy the network is.
         "eth_gasPrice" | "eth_maxPriorityFeePerGas" | "eth_baseFee" => quantity(0u64).into(),
@@ -87,7 +87,9 @@ pub(crate) fn answer(
             match find(context, params.required(0)?)? {
                 Some(stored) => {
                     let batch = body(context, &stored)?;
-                    let count = batch.map_or(0, |batch| show::all(&batch, sight).count());
+                    let count = session.look(context.view(), |sight| {
+                        batch.map_or(0, |batch| show::all(&batch, sight).count())
+                    })?;
                     quantity(count).into()
                 }
                 None => Value::Null.into(),
@@ -106,18 +108,18 @@ pub(crate) fn answer(
                 let Some(batch) = body(context, &stored)? else {
                     return Ok(json!([]).into());
                 };
-                let mut first = 0;
-                let mut receipts = Vec::new();
-                for position in
-                    0..u32::try_from(batch.units.len()).expect("a batch has at most 4096 units")
-                {
-                    if let Some(included) = show::included(&batch, position, sight) {
-                        receipts.push(show::receipt(&included, &stored, first, sight));
+                let receipts = session.look(context.view(), |sight| {
+                    let mut first = 0;
+                    let mut receipts = Vec::new();
+                    for (position, (_, receipt)) in (0u32..).zip(&batch.units) {
+                        if let Some(included) = show::included(&batch, position, sight) {
+                            receipts.push(show::receipt(&included, &stored, || first, sight));
+                        }
+                        first += crate::receipt::Receipt::decode(receipt)
+                            .map_or(0, |receipt| receipt.logs.len());
                     }
-                    let (_, receipt) = &batch.units[position as usize]; // just bounded by the length
-                    first += crate::receipt::Receipt::decode(receipt)
-                        .map_or(0, |receipt| receipt.logs.len());
-                }
+                    receipts
+                })?;
                 Value::Array(receipts).into()
             }
             None => Value::Null.into(),
@@ -129,13 +131,16 @@ pub(crate) fn answer(
             };
             let batch = body(context, &stored)?;
             let position = u32::try_from(index.0).unwrap_or(u32::MAX);
-            let found = batch
-                .as_ref()
-                .and_then(|batch| show::included(batch, position, sight));
-            found
-                .map_or(Value::Null, |i| {
-                    show::transaction(&i.envelope, &i.hash(), &i.sender, Some((&stored, position)))
-                })
+            session
+                .look(context.view(), |sight| {
+                    let found = batch
+                        .as_ref()
+                        .and_then(|batch| show::included(batch, position, sight));
+                    found.map_or(Value::Null, |i| {
+                        let place = Some((&stored, position));
+                        show::transaction(&i.envelope, &i.hash(), &i.sender, place)
+                    })
+                })?
                 .into()
         }
         "eth_getTransactionByHash" => {
@@ -143,10 +148,10 @@ pub(crate) fn answer(
         }
         "eth_getRawTransactionByHash" => {
             let hash: B256 = params.required(0)?;
-            let raw = match place(context, &hash)? {
-                Some((batch, _, position)) => {
+            let raw = match place(session, context, &hash)? {
+                Some((batch, _, position)) => session.look(context.view(), |sight| {
                     show::included(&batch, position, sight).map(|i| i.unit.raw.clone())
-                }
+                })?,
                 None => pending(session, context, &hash)?.map(|(raw, _)| raw),
             };
             raw.map_or(Value::Null, |raw| bytes(&raw)).into()
@@ -159,18 +164,18 @@ pub(crate) fn answer(
         "eth_getBalance" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let record =
-                state::account(context.view(), &address)?.filter(|_| sight.account(&address));
+            let seen = session.look(context.view(), |sight| sight.account(&address))?;
+            let record = state::account(context.view(), &address)?.filter(|_| seen);
             quantity(record.map_or(U256::ZERO, |record| record.balance)).into()
         }
         "eth_getTransactionCount" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let record =
-                state::account(context.view(), &address)?.filter(|_| sight.account(&address));
+            let seen = session.look(context.view(), |sight| sight.account(&address))?;
+            let record = state::account(context.view(), &address)?.filter(|_| seen);
             let committed = record.map_or(0, |record| record.nonce);
             let waiting = match params.optional::<String>(1) {
-                Ok(Some(tag)) if tag == "pending" && sight.account(&address) => {
+                Ok(Some(tag)) if tag == "pending" && seen => {
                     context.lane_next(address.as_slice()).unwrap_or(0)
                 }
                 _ => 0,
@@ -180,7 +185,8 @@ pub(crate) fn answer(
         "eth_getCode" => {
             let address: Address = params.required(0)?;
             at_head(context, params.optional(1)?)?;
-            let code = if sight.account(&address) {
+            let seen = session.look(context.view(), |sight| sight.code(&address))?;
+            let code = if seen {
                 state::code(context.view(), &address)?
             } else {
                 Default::default()
@@ -191,7 +197,8 @@ pub(crate) fn answer(
             let address: Address = params.required(0)?;
             let slot: U256 = params.required(1)?;
             at_head(context, params.optional(2)?)?;
-            let value = if sight.account(&address) {
+            let seen = session.look(context.view(), |sight| sight.slot(&address, slot))?;
+            let value = if seen {
                 state::storage(context.view(), &address, slot)?
             } else {
                 U256::ZERO
@@ -202,13 +209,7 @@ pub(crate) fn answer(
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;
             no_overrides(params)?;
-            let output: Bytes = simulate::call(
-                context.view(),
-                &session.shared.machine,
-                &rules,
-                &session.meter,
-                request,
-            )?;
+            let output: Bytes = simulate::call(context.view(), session, &rules, request)?;
             bytes(&output).into()
         }
         "eth_estimateGas" => {
@@ -217,9 +218,8 @@ pub(crate) fn answer(
             no_overrides(params)?;
             quantity(simulate::estimate(
                 context.view(),
-                &session.shared.machine,
+                session,
                 &rules,
-                &session.meter,
                 request,
             )?)
             .into()
@@ -244,7 +244,7 @@ pub(crate) fn answer(
             let name = name(params)?;
             let now = context.now();
             json!(name.is_some_and(|name| session.interests().uninstall(
-                &session.caller,
+                &session.principal,
                 now,
                 &name
             )))
@@ -317,12 +317,9 @@ fn get_block(
         return Ok(Value::Null);
     };
     let batch = body(context, &stored)?;
-    Ok(show::block(
-        &stored,
-        batch.as_deref(),
-        detail,
-        &session.sight,
-    ))
+    session.look(context.view(), |sight| {
+        show::block(&stored, batch.as_deref(), detail, sight)
+    })
 }
 
 fn fee_history(context: &mut dyn Context, params: &Params<'_>) -> Result<Value, Stop> {

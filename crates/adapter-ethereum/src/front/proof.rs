@@ -19,14 +19,21 @@ pub(crate) fn receipt(
     context: &mut dyn Context,
     hash: &B256,
 ) -> Result<Value, Stop> {
-    let Some((batch, _, position)) = place(context, hash)? else {
+    let Some((batch, _, position)) = place(session, context, hash)? else {
         return Ok(Value::Null);
     };
-    let Some(included) = show::included(&batch, position, &session.sight) else {
+    let visible = session.look(context.view(), |sight| {
+        show::included(&batch, position, sight).is_some_and(|included| {
+            // A proof shows the whole result, hidden logs and all.
+            let all = included.receipt.logs.len();
+            sight.is_open() || show::visible_logs(&included, sight) == all
+        })
+    })?;
+    if !visible {
         return Ok(Value::Null);
-    };
+    }
     let machine = &session.shared.machine;
-    let unit = included.unit;
+    let (unit, _) = &batch.units[position as usize]; // `included` looked there
     let asked = Action::ReadReceipt { unit };
     if machine.authorize(context.view(), &session.caller, asked)? != Access::Allow {
         let reject = Reject::new(Kind::Unauthorized, "you may not have this receipt");

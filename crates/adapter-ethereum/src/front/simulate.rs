@@ -9,18 +9,19 @@ use alloy_primitives::{Bytes, U256};
 use revm::context::TxEnv;
 use revm::context::result::{ExecutionResult, HaltReason, Output};
 use revm::context_interface::either::Either;
-use revm::primitives::{KECCAK_EMPTY, TxKind};
+use revm::primitives::TxKind;
 
 use types::ActorId;
 
+use super::Session;
 use super::envelope::{RpcError, Stop};
 use super::params::CallRequest;
 use crate::block;
-use crate::execute::{Environment, Executor, Refusal};
+use crate::execute::{Environment, Executor, Refusal, Sender};
 use crate::machine::Ethereum;
 use crate::settings::Rules;
-use crate::state::account;
 use crate::transaction::recovered;
+use crate::visibility::Leak;
 
 /// Gas that a message with value brings along for free (Yellow Paper, G_callstipend).
 const CALL_STIPEND: u64 = 2300;
@@ -105,6 +106,45 @@ fn executor<'a>(
     ))
 }
 
+/// On a confidential network a simulation sees what the account that it runs for sees: `from` is an
+/// account of the session, or nobody, and creating needs the right to create. What is refused here
+/// depends on nothing but the request and who asks.
+fn on_behalf(
+    session: &Session,
+    rules: &Rules,
+    request: &mut CallRequest,
+) -> Result<Option<Sender>, RpcError> {
+    let principal = &session.principal;
+    let Some(access) = rules.access().filter(|_| !principal.audits()) else {
+        return Ok(None);
+    };
+    if request.to.is_none() && session.shared.leak.is(Leak::CallWithoutTo) {
+        return Ok(None);
+    }
+    // Some clients send zeros for nobody.
+    let named = request.from.filter(|from| !from.is_zero());
+    let from = match named {
+        Some(from) if !principal.owns(&from) => {
+            return Err(RpcError::invalid_params(
+                "from must be an account of this session: sign in with it, or leave from out",
+            ));
+        }
+        Some(from) => from,
+        None => principal.accounts.first().copied().unwrap_or_default(),
+    };
+    if request.to.is_none() && !access.may_deploy(&principal.actor) {
+        return Err(RpcError::new(
+            -32003,
+            "you may not create contracts: name a contract in to",
+        ));
+    }
+    request.from = Some(from);
+    Ok(Some(Sender {
+        account: from,
+        actor: principal.actor,
+    }))
+}
+
 fn environment(
     request: &mut CallRequest,
     rules: &Rules,
@@ -157,17 +197,20 @@ fn refused(refusal: Refusal) -> Stop {
 /// `eth_call`: what the call returns.
 pub(crate) fn call(
     view: &dyn View,
-    machine: &Ethereum,
+    session: &Session,
     rules: &Rules,
-    meter: &Meter,
     mut request: CallRequest,
 ) -> Result<Bytes, Stop> {
+    let sender = on_behalf(session, rules, &mut request)?;
     let gas = request
         .gas
         .map_or(rules.gas_limit, |gas| gas.0.min(rules.gas_limit));
     let transaction = environment(&mut request, rules, gas)?;
-    let result = meter.run(&mut executor(view, machine, rules)?, transaction)?;
-    match result {
+    let mut executor = executor(view, &session.shared.machine, rules)?;
+    if let Some(sender) = sender {
+        executor.look(sender, &transaction)?;
+    }
+    match session.meter.run(&mut executor, transaction)? {
         ExecutionResult::Success {
             output: Output::Call(data) | Output::Create(data, _),
             ..
@@ -179,22 +222,29 @@ pub(crate) fn call(
 /// `eth_estimateGas`: a gas limit with which the transaction works, found by bisection.
 pub(crate) fn estimate(
     view: &dyn View,
-    machine: &Ethereum,
+    session: &Session,
     rules: &Rules,
-    meter: &Meter,
     mut request: CallRequest,
 ) -> Result<u64, Stop> {
+    let sender = on_behalf(session, rules, &mut request)?;
     let cap = rules.transaction_gas_max();
     let mut high = request.gas.map_or(cap, |gas| gas.0.min(cap));
-    let is_plain = is_plain_transfer(view, &request)?;
+    let may_be_plain = may_be_plain(&request);
     let transaction = environment(&mut request, rules, high)?;
-    let mut executor = executor(view, machine, rules)?;
+    let mut executor = executor(view, &session.shared.machine, rules)?;
+    if let Some(sender) = sender {
+        executor.look(sender, &transaction)?;
+    }
+    let is_plain = match transaction.kind {
+        TxKind::Call(to) if may_be_plain => !executor.finds_code(to)?,
+        _ => false,
+    };
     let mut attempt = |gas_limit: u64| {
         let transaction = TxEnv {
             gas_limit,
             ..transaction.clone()
         };
-        meter.run(&mut executor, transaction)
+        session.meter.run(&mut executor, transaction)
     };
     if is_plain && high >= 21_000 && attempt(21_000).is_ok_and(|result| result.is_success()) {
         return Ok(21_000);
@@ -238,15 +288,11 @@ pub(crate) fn estimate(
     Ok(high)
 }
 
-/// Value to an account without code: costs exactly 21,000.
-fn is_plain_transfer(view: &dyn View, request: &CallRequest) -> Result<bool, Lost> {
-    let Some(to) = request.to else {
-        return Ok(false);
-    };
-    Ok(request.peek_input().is_none_or(|data| data.is_empty())
+/// To an account without code this costs exactly 21,000.
+fn may_be_plain(request: &CallRequest) -> bool {
+    request.peek_input().is_none_or(|data| data.is_empty())
         && request.access_list.is_none()
         && request.authorization_list.is_none()
-        && account(view, &to)?.is_none_or(|to| to.code_hash == KECCAK_EMPTY))
 }
 
 /// The error of a call that did not succeed.

@@ -63,6 +63,10 @@ impl Submission {
         }
     }
 
+    pub(crate) fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
     pub(crate) fn hash(&self) -> &B256 {
         &self.hash
     }

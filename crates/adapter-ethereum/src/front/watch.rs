@@ -27,7 +27,7 @@ pub(crate) fn install(
     let next = context.view().height().0 + 1;
     let name = session
         .interests()
-        .install(&session.caller, context.now(), interest, next)
+        .install(&session.principal, context.now(), interest, next)
         .map_err(|most| {
             RpcError::limit(format!(
                 "too many filters: uninstall some, at most {} are kept",
@@ -60,7 +60,7 @@ pub(crate) fn filter(
     let name = name(params)?.ok_or_else(no_filter)?;
     let mut interests = session.interests();
     let filter = interests
-        .filter(&session.caller, context.now(), &name)
+        .filter(&session.principal, context.now(), &name)
         .ok_or_else(no_filter)?;
     Ok((name, filter.interest.clone(), filter.next))
 }
@@ -122,7 +122,9 @@ fn changes_of(
         let stored = lookup::header(context, number)?;
         found.extend(stored.map(|stored| json!(stored.hash)));
     } else if let Some(batch) = context.batch(Height(number))? {
-        found.extend(show::all(&batch, &session.sight).map(|included| json!(included.hash())));
+        session.look(context.view(), |sight| {
+            found.extend(show::own(&batch, sight).map(|included| json!(included.hash())));
+        })?;
     }
     Ok(())
 }
@@ -156,7 +158,7 @@ pub(crate) fn subscribe(session: &Session, params: &Params<'_>) -> Result<Value,
     };
     let name = session
         .interests()
-        .subscribe(stream, session.sight.clone(), interest)
+        .subscribe(stream, session.principal.clone(), interest)
         .map_err(|most| {
             RpcError::limit(format!(
                 "too many subscriptions on this connection: at most {}",

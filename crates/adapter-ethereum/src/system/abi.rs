@@ -50,6 +50,15 @@ impl<'a> Words<'a> {
         tail.get(..length).ok_or(SHORT)
     }
 
+    pub(super) fn words(&mut self, max: usize) -> Result<Vec<B256>, Refused> {
+        let (length, tail) = self.tail()?;
+        if length > max {
+            return Err("too many words".into());
+        }
+        let mut words = Words::new(tail);
+        (0..length).map(|_| words.word()).collect()
+    }
+
     pub(super) fn addresses(&mut self, max: usize) -> Result<Vec<Address>, Refused> {
         let (length, tail) = self.tail()?;
         if length > max {

@@ -11,7 +11,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use revm::context::ContextTr;
 
 use super::abi::{self, Words};
-use super::{Call, POLICY, Refused, UNKNOWN};
+use super::{Call, POLICY, Refused, domains};
 
 fn slot(target: &Address, which: u8) -> U256 {
     let parts = [target.into_word(), B256::from(U256::from(which))];
@@ -69,11 +69,11 @@ pub(super) fn call<CTX: ContextTr>(
             call.store(POLICY, slot, count.wrapping_add(U256::from(1)))?;
             Ok(Bytes::new())
         }
-        _ => Err(UNKNOWN),
+        other => domains::call(call, other, arguments),
     }
 }
 
-fn attach<CTX: ContextTr>(
+pub(super) fn attach<CTX: ContextTr>(
     call: &mut Call<'_, CTX>,
     target: Address,
     policy: Address,

@@ -1,0 +1,5 @@
+//! A confidential network: who sees what, through the whole worker.
+
+mod asm;
+mod bypasses;
+mod network;
