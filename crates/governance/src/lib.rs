@@ -33,11 +33,15 @@ mod proposal;
 
 mod command;
 mod identity;
-mod keys;
 mod parts;
 mod refused;
-mod share;
 mod tuple;
+
+mod keys;
+
+mod epoch_keys;
+mod opening;
+mod share;
 
 mod event;
 mod fact;
@@ -62,6 +66,7 @@ pub use condition::{BadCondition, Condition};
 pub use constitution::{
     Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Visibility,
 };
+pub use epoch_keys::{EpochKeys, walk_back};
 pub use event::Event;
 pub use fact::Fact;
 pub use identity::NetworkIdentity;
@@ -76,6 +81,7 @@ pub use message::{
 };
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
+pub use opening::{Opened, Opening, Parts, ShareCache, open_session};
 pub use parts::BadCommand;
 pub use proposal::{Cast, Moment, Proposal, ProposalStatus, ProposalView, Tally};
 pub use public::{PublicFact, admission_from_public, facts_from_public};

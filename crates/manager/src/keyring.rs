@@ -8,38 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use crypto::{AeadKey, Context, Entropy, SEAL_OVERHEAD_BYTES, SigningKey, Zeroizing, derive};
-use governance::{EpochCause, EpochKey, EpochOpening, EpochSeal, Keys, SharedKey, key_check};
+use crypto::{Context, Entropy, SigningKey, Zeroizing, derive};
+pub use governance::EpochKeys;
+use governance::{EpochCause, EpochKey, EpochOpening, EpochSeal, Keys, SharedKey};
 use ledger::SealKeyring;
 use types::{Digest, Epoch, Millis, NetworkId, Term};
 
 use crate::wire::SessionKey;
-
-/// The two keys of an epoch.
-pub struct EpochKeys {
-    session: Zeroizing<[u8; 32]>,
-    history: Zeroizing<[u8; 32]>,
-}
-
-impl EpochKeys {
-    pub fn new(session: &[u8; 32], history: &[u8; 32]) -> Self {
-        Self {
-            session: Zeroizing::new(*session),
-            history: Zeroizing::new(*history),
-        }
-    }
-
-    pub fn generate(entropy: &mut Entropy) -> Self {
-        Self {
-            session: entropy.secret(),
-            history: entropy.secret(),
-        }
-    }
-
-    pub fn check(&self, epoch: Epoch) -> Digest {
-        key_check(epoch, &self.session, &self.history)
-    }
-}
 
 /// The keys of one network.
 #[derive(Default)]
@@ -56,7 +31,7 @@ pub struct Keyring {
 impl Keyring {
     /// Holds the keys of an epoch, in place of any others.
     pub fn insert(&mut self, epoch: Epoch, keys: EpochKeys) {
-        self.seals.insert(epoch, keys.session.clone());
+        self.seals.insert(epoch, keys.session().clone());
         self.epochs.insert(epoch, keys);
     }
 
@@ -95,8 +70,8 @@ impl Keyring {
         let keys = self.epochs.get(&epoch)?;
         Some(SessionKey {
             epoch,
-            key: *keys.session,
-            history: *keys.history,
+            key: **keys.session(),
+            history: **keys.history(),
         })
     }
 
@@ -130,14 +105,14 @@ impl Keyring {
             };
             EpochSeal {
                 key: shared.key().session(),
-                session_key: encrypt(&keys.session, EpochKey::Session),
-                history_key: encrypt(&keys.history, EpochKey::History),
+                session_key: encrypt(keys.session(), EpochKey::Session),
+                history_key: encrypt(keys.history(), EpochKey::History),
             }
         });
         let opening = EpochOpening {
             epoch,
             cause,
-            link: seal_link(network, epoch, &keys, before),
+            link: keys.seal_link(network, epoch, before),
             check: keys.check(epoch),
             seal,
         };
@@ -158,13 +133,8 @@ impl Keyring {
             let Some(keys) = self.epochs.get(&opening.epoch) else {
                 continue;
             };
-            let before = Epoch(opening.epoch.0 - 1);
-            let Some(opened) = open_link(network, opening, keys) else {
-                continue;
-            };
-            let recorded = records.epoch(before).map(|r| r.opening.check);
-            if recorded.is_none_or(|check| check == opened.check(before)) {
-                self.insert(before, opened);
+            if let Some(opened) = keys.open_link(network, opening, records) {
+                self.insert(Epoch(opening.epoch.0 - 1), opened);
             }
         }
     }
@@ -193,35 +163,11 @@ impl Keyring {
     ) -> Option<Zeroizing<[u8; 32]>> {
         let keys = self.epochs.get(&epoch)?;
         Some(derive(
-            &keys.session,
+            keys.session(),
             Context::BatchEntropy,
             &[&term.0.to_be_bytes(), protocol.as_bytes()],
         ))
     }
-}
-
-/// A history key seals one link, so the nonce is a constant.
-fn link_key(network: NetworkId, epoch: Epoch, keys: &EpochKeys) -> AeadKey {
-    let info: [&[u8]; 2] = [&network.0, &epoch.0.to_be_bytes()];
-    AeadKey::new(&derive(&keys.history, Context::EpochLink, &info))
-}
-
-fn seal_link(network: NetworkId, epoch: Epoch, keys: &EpochKeys, before: &EpochKeys) -> Vec<u8> {
-    // Sized first: a vector that grew would leave the keys behind in what it outgrew.
-    let mut link = Vec::with_capacity(64 + SEAL_OVERHEAD_BYTES);
-    link.extend_from_slice(&*before.session);
-    link.extend_from_slice(&*before.history);
-    link_key(network, epoch, keys).seal(0, &network.0, &mut link, 0);
-    link
-}
-
-fn open_link(network: NetworkId, opening: &EpochOpening, keys: &EpochKeys) -> Option<EpochKeys> {
-    let mut link = Zeroizing::new(opening.link.clone());
-    let opened = link_key(network, opening.epoch, keys)
-        .open(0, &network.0, &mut link)
-        .ok()?;
-    let (session, history) = opened.split_first_chunk::<32>()?;
-    Some(EpochKeys::new(session, history.try_into().ok()?))
 }
 
 #[cfg(test)]
