@@ -122,6 +122,14 @@ impl Raft {
         self
     }
 
+    /// The same with elections from this term on, where a network restarts: its terms are not those that
+    /// others may have opened behind the same entry.
+    #[must_use]
+    pub fn from_term(mut self, term: Term) -> Self {
+        self.term = self.term.max(Term(term.0.saturating_sub(1)));
+        self
+    }
+
     /// Tells the time by which [`Raft::refusing`]'s rule judges; it may go back, unlike `now`.
     pub fn clock_is(&mut self, clock: Millis) {
         self.fit_clock = clock;

@@ -562,6 +562,8 @@ fn nonsense(last: &Header, header: &Header) -> Option<&'static str> {
     let restarted = header.restarts > last.restarts;
     if header.restarts < last.restarts {
         Some("the restart count decreases")
+    } else if restarted && header.kind != Kind::Administrative {
+        Some("the restart count changes without the entry that restarts the network")
     } else if header.term < last.term {
         Some("the term decreases")
     } else if header.epoch < last.epoch {

@@ -360,7 +360,8 @@ fn headers_that_make_no_sense_are_named() {
     let check = |change: fn(&mut Header), kind, expect: Expect| {
         let mut writer = Writer::new(1);
         writer.header.restarts = 1;
-        writer.open_term();
+        writer.header.term = Term(2);
+        writer.put(Kind::Administrative, 0, b"", b"");
         writer.header.epoch = Epoch(2);
         writer.batch(1);
         // Another sealer: what this leader would never seal itself.
@@ -436,6 +437,14 @@ fn headers_that_make_no_sense_are_named() {
         expect![[r#"
         4: an entry of this kind has no transactions
     "#]],
+    );
+    check(
+        |header| header.restarts += 1,
+        Kind::Signature,
+        expect![[r#"
+            4: the restart count changes without the entry that restarts the network
+            4: an entry of this kind has no transactions
+        "#]],
     );
     let restart = |header: &mut Header| {
         header.restarts += 1;

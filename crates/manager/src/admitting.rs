@@ -234,6 +234,7 @@ impl Node {
             digest: self.order.last_digest(),
             runs: self.order.runs.as_slice().to_vec(),
             snapshots: self.snapshots.offered(),
+            established: self.era.is_established(),
         }
     }
 }

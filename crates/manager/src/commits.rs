@@ -200,6 +200,7 @@ impl Node {
         self.order.advance(&header, digest);
         match header.kind {
             Kind::Application { protocol, height } => {
+                self.era.proven();
                 let place = usize::from(protocol);
                 let protocol = &mut self.protocols[place];
                 assert_eq!(
@@ -303,6 +304,7 @@ impl Node {
         {
             return Err("it does not continue the ledger".into());
         }
+        self.check_restarts(&header, &entry.public)?;
         let sealer = self.sealer_key(&header, &entry.public)?;
         let opened = self
             .keyring
@@ -356,6 +358,7 @@ impl Node {
             Kind::Application { protocol, .. } => {
                 let protocol = &mut self.protocols[usize::from(protocol)];
                 protocol.heights.push(header.index);
+                self.era.proven();
             }
             Kind::Snapshot => self.snapshots.point(header),
             Kind::Genesis => self.snapshots.since(header),
@@ -385,7 +388,7 @@ impl Node {
 
     /// The VN key that sealed an entry. The genesis names its own: its sealer is its first node.
     pub fn sealer_key(&self, header: &Header, public: &[u8]) -> Result<crypto::PublicKey, String> {
-        if header.kind == Kind::Genesis {
+        if header.kind == Kind::Genesis || header.restarts > self.order.restarts {
             let facts = governance::facts_from_public(public).map_err(|e| e.to_string())?;
             return facts
                 .into_iter()
@@ -395,10 +398,33 @@ impl Node {
                     }
                     _ => None,
                 })
+                .or_else(|| {
+                    self.key_of(header.sealer)
+                        .filter(|_| header.kind != Kind::Genesis)
+                })
                 .ok_or_else(|| "its sealer is not its first node".into());
         }
         self.key_of(header.sealer)
             .ok_or_else(|| format!("its sealer, node {}, was never admitted", header.sealer))
+    }
+
+    /// The restart count changes with the entry that says so, and with no other.
+    fn check_restarts(&self, header: &Header, public: &[u8]) -> Result<(), String> {
+        let restarted = match header.kind {
+            Kind::Administrative if header.restarts != self.order.restarts => {
+                governance::facts_from_public(public).map_err(|e| e.to_string())?
+            }
+            _ => Vec::new(),
+        };
+        let told = restarted.into_iter().find_map(|fact| match fact {
+            governance::PublicFact::Restarted(restarts) => Some(restarts),
+            _ => None,
+        });
+        if header.restarts == told.unwrap_or(self.order.restarts) {
+            Ok(())
+        } else {
+            Err("its restart count is not that of the ledger".into())
+        }
     }
 
     fn key_of(&self, node: NodeId) -> Option<crypto::PublicKey> {
@@ -418,6 +444,11 @@ impl Node {
                 next.learners.insert(admitted.id);
                 Some(next)
             }
+            Command::NetworkRestart(restart) => Some(Configuration {
+                voters: [restart.by].into(),
+                incoming: None,
+                learners: restart.learners.clone(),
+            }),
             Command::Configure(next) => Some(Configuration {
                 voters: next.voters.clone(),
                 incoming: next.incoming.clone(),
@@ -456,7 +487,12 @@ impl Node {
             }
             self.keyring.know_network(genesis.identity.signing_key());
         }
+        let voters = crate::cold::halves(&self.state);
         let done = self.state.apply(header.index, header.time, command);
+        if let Ok(facts) = &done {
+            self.era.entered(header.index, voters, facts);
+            self.order.restarts = self.state.restarts();
+        }
         self.polled(header, command, &done, out);
         match done {
             Ok(facts) => {
@@ -560,6 +596,16 @@ impl Node {
                         &format!("handing leadership to node {node}"),
                     );
                 }
+            }
+            Fact::Restarted { restarts } => {
+                log(
+                    out,
+                    3,
+                    "cold",
+                    &format!("the network was restarted: restart {restarts}"),
+                );
+                // Clients see the count.
+                self.ask_certificate(out);
             }
             Fact::Lease { .. } | Fact::KeyGeneration { .. } | Fact::EpochDue { .. } => {}
             Fact::KeyRelease(release) => self.key_released(release, out),

@@ -62,6 +62,7 @@ impl Node {
             }
         }
         self.tuple = signed.tuple.to_vec();
+        self.ask_share(out);
         if self.setup.create {
             self.phase = Phase::ExpectEvidence;
             let data = report_data(
@@ -117,6 +118,15 @@ impl Node {
                 self.answer(connection, &PeerMessage::Join(join));
             }
             EvidenceFor::Certificate => self.certify(&made, out),
+            EvidenceFor::Greet { connection, nonce } => {
+                self.cold_greet(connection, credentials(self), nonce);
+            }
+            EvidenceFor::Met { connection } => self.cold_meet(connection, credentials(self), out),
+            EvidenceFor::Claim { challenge } => {
+                let credentials = credentials(self);
+                self.claimed(&challenge, credentials, &made, out);
+            }
+            EvidenceFor::Share => self.share_evidence(made.evidence, made.endorsements, out),
             EvidenceFor::Lease { number } => self.attested_anew(
                 number,
                 made.evidence.to_vec(),
@@ -197,6 +207,10 @@ impl Node {
         let seed = self.entropy.number();
         let engine = Raft::new(self.id, Timing::default(), seed, configuration, start);
         let engine = engine.refusing(in_time);
+        let engine = match &self.restart {
+            Some((term, _)) => engine.from_term(*term),
+            None => engine,
+        };
         #[cfg(feature = "mutations")]
         let engine = match self.mutation {
             Some(mutation) => engine.with_mutation(mutation),

@@ -38,6 +38,8 @@ pub struct Joining {
     redirect: Option<String>,
     retry_at: Millis,
     last_reason: String,
+    /// Where the attempt under way asks.
+    at: Option<String>,
 }
 
 struct Attempt {
@@ -74,6 +76,7 @@ impl Node {
             peers.get(joining.next_peer).cloned().unwrap_or_default()
         });
         let connection = self.sessions.dial(&address, Who::ExpectNetwork, out);
+        joining.at = Some(address);
         joining.attempt = Some(Attempt {
             connection,
             nonce: self.entropy.bytes(),
@@ -186,6 +189,7 @@ impl Node {
             }
             PeerMessage::Redirect { address } => {
                 joining.redirect = Some(address);
+                self.leader_heard = now;
                 joining.attempt = None;
                 joining.retry_at = now;
                 self.sessions.close(connection, out);
@@ -253,7 +257,42 @@ impl Node {
             })
     }
 
+    /// The node at this address restarted the network: it admits those that follow it.
+    pub fn join_at(&mut self, address: String, out: &mut Vec<Output>) {
+        let now = self.now;
+        let Some(joining) = &mut self.joining else {
+            return;
+        };
+        if joining.redirect.is_none() && joining.at.as_ref() != Some(&address) {
+            joining.redirect = Some(address);
+            joining.retry_at = now;
+            if let Some(attempt) = joining.attempt.take() {
+                self.sessions.close(attempt.connection, out);
+            }
+        }
+    }
+
+    /// Nobody is asked for admission any more.
+    pub fn stop_joining(&mut self, out: &mut Vec<Output>) {
+        if let Some(attempt) = self.joining.take().and_then(|joining| joining.attempt) {
+            self.sessions.close(attempt.connection, out);
+        }
+    }
+
     fn joined(&mut self, connection: u64, joined: Joined, out: &mut Vec<Output>) {
+        let sponsor = self.sessions.get(connection).and_then(|session| {
+            let peer = session.channel.ready()?;
+            Some(*peer.chain[0].key())
+        });
+        if self.engine.is_none()
+            && !joined.standing.established
+            && !sponsor.is_some_and(|key| self.follows(&key))
+        {
+            let reason =
+                "the network is being restarted by another node than the one that this one follows";
+            log(out, 3, "join", reason);
+            return self.abandon(connection, reason, out);
+        }
         for key in &joined.keys {
             self.keyring.given(key);
         }
@@ -270,6 +309,10 @@ impl Node {
                 "join",
                 "heard again who the nodes of the network are",
             );
+        }
+        self.end_cold(out);
+        if self.order.committed > types::Index::ZERO {
+            self.forget_ledger();
         }
         self.name(joined.node);
         match self.restore(joined.standing, out) {
@@ -293,6 +336,7 @@ impl Node {
 impl Joining {
     fn failed(&mut self, now: Millis, reason: &str) {
         self.attempt = None;
+        self.at = None;
         self.retry_at = now.plus(RETRY_MS);
         self.last_reason = reason.to_owned();
     }

@@ -14,6 +14,7 @@ mod administration;
 mod admitting;
 mod backfill;
 mod clients;
+mod cold;
 mod commits;
 mod epochs;
 mod fetching;
@@ -180,4 +181,8 @@ pub struct Position {
     pub digest: Digest,
     /// Who counts in a quorum, in either half, by the last committed configuration.
     pub voters: Vec<NodeId>,
+    /// How often the network restarted.
+    pub restarts: u32,
+    /// M actors can open the keys of the present epoch.
+    pub sealed: bool,
 }

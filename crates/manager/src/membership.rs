@@ -34,7 +34,14 @@ impl Node {
         }
         let Some(engine) = &self.engine else { return };
         let present = engine.configuration();
+        let quorum = self.era.quorum().unwrap_or_default();
         if let Some(next) = present.leave() {
+            // After a restart, what follows shows that enough hold it.
+            let joint = self.configurations.last_key_value();
+            let joint = joint.map(|(index, _)| *index).unwrap_or_default();
+            if self.holders(joint) < quorum {
+                return;
+            }
             return self.propose_configuration(next, out);
         }
         let committed = engine.committed();
@@ -76,6 +83,10 @@ impl Node {
             .filter(|n| served(n) && !joining.contains(n))
             .copied()
             .collect();
+        if voters.len() < quorum {
+            // They come in at once.
+            return;
+        }
         if voters.is_empty() || (voters == present.voters && learners == present.learners) {
             return;
         }

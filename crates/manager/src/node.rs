@@ -33,6 +33,8 @@ pub const EXIT_CONFIGURATION: u32 = 2;
 pub const EXIT_STORAGE: u32 = 3;
 pub const EXIT_REFUSED: u32 = 4;
 pub const EXIT_PLATFORM: u32 = 5;
+/// To be started again at once: to take part in the restart of a network that lost its quorum.
+pub const EXIT_AGAIN: u32 = 6;
 
 /// How long a leader that is to stop waits for another to take over.
 const HAND_OVER_MS: u64 = 1_000;
@@ -81,6 +83,21 @@ pub enum EvidenceFor {
         connection: u64,
     },
     Certificate,
+    /// The network has no quorum: for whoever dialled this node.
+    Greet {
+        connection: u64,
+        nonce: [u8; 32],
+    },
+    /// For whom this node dialled.
+    Met {
+        connection: u64,
+    },
+    /// For the entry that restarts the network.
+    Claim {
+        challenge: [u8; 32],
+    },
+    /// To be given the actor's share-transport key.
+    Share,
     /// To go on having the keys.
     Lease {
         number: u64,
@@ -91,6 +108,8 @@ pub enum EvidenceFor {
 pub enum Reading {
     /// Of a former incarnation, see `recovery`.
     Restore,
+    /// Likewise, without keys, see `cold`.
+    Inspect,
     Feed {
         place: usize,
     },
@@ -170,6 +189,12 @@ pub struct Node {
     pub polls: crate::polls::Polls,
     /// Founder only: the first command, until its entry is made.
     pub genesis: Option<governance::Command>,
+    /// Of whoever restarts the network: the command, until its entry is made, and its term.
+    pub restart: Option<(types::Term, governance::Command)>,
+    /// What the last restart leaves open.
+    pub era: crate::cold::Era,
+    /// What this node does while the network has no quorum.
+    pub cold: crate::cold::Cold,
     /// Configurations of consensus, by the committed entry that brought them.
     pub configurations: BTreeMap<Index, consensus::Configuration>,
     requests: u64,
@@ -212,6 +237,7 @@ impl Node {
                 payload: tuple.to_cbor().into(),
             }),
         );
+        let shares = crate::shares::Shares::new(&mut entropy);
         let mut node = Self {
             now: clock,
             clock,
@@ -240,7 +266,7 @@ impl Node {
             effects: Vec::new(),
             state: governance::State::default(),
             keyring: Keyring::default(),
-            shares: crate::shares::Shares::default(),
+            shares,
             releases: crate::release::Releases::default(),
             party: crate::epochs::Party::default(),
             committing: Index::ZERO,
@@ -266,6 +292,9 @@ impl Node {
             admitting: BTreeMap::new(),
             polls: crate::polls::Polls::default(),
             genesis: None,
+            restart: None,
+            era: crate::cold::Era::default(),
+            cold: crate::cold::Cold::default(),
             configurations: BTreeMap::new(),
             requests: 0,
             status_due: Millis::ZERO,
@@ -332,6 +361,7 @@ impl Node {
             }
             M::Entries(entries) => self.entries_read(entries, out),
             M::TupleSigned(signed) => self.tuple_signed(signed, out),
+            M::ShareGiven(given) => self.share_given(&given, out),
             M::SnapshotStored(stored) => self.snapshot_stored(&stored, out),
             M::SnapshotRead(read) => self.snapshot_read(&read, out),
             M::Tick(_) => self.tick(out),
@@ -362,6 +392,7 @@ impl Node {
         });
         self.settle(out);
         self.join_tick(out);
+        self.cold_tick(out);
         self.start_workers(out);
         self.tell_time(out);
         self.expire_receipts(out);
@@ -371,6 +402,7 @@ impl Node {
         self.backfill_tick(out);
         self.lead_again(out);
         self.close_polls(out);
+        self.ask_share(out);
         self.lead_keys(out);
         self.take_part(out);
         self.keep_keys(out);
@@ -456,6 +488,11 @@ impl Node {
 
     pub fn position(&self) -> Position {
         let engine = self.engine.as_ref();
+        if self.is_cold() {
+            // What its files say is not committed by that.
+            return Position::default();
+        }
+        let record = self.state.keys().epoch(self.order.epoch);
         Position {
             node: self.id,
             term: engine.map(|e| e.last().0).unwrap_or_default(),
@@ -465,11 +502,14 @@ impl Node {
             committed: self.order.committed,
             digest: self.order.last_digest(),
             voters: self.state.voters().map(|node| node.id).collect(),
+            restarts: self.order.restarts,
+            sealed: record.is_some_and(|r| r.opening.seal.is_some()),
         }
     }
 
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
+            _ if self.is_cold() => "cold",
             Phase::ExpectTuple | Phase::ExpectEvidence => "starting",
             Phase::Joining => "joining",
             Phase::Restoring => "restoring",
@@ -491,6 +531,10 @@ impl Node {
         gauges.extend(
             self.figures
                 .named()
+                .map(|(name, value)| gauge(name.into(), value)),
+        );
+        gauges.extend(
+            self.cold_gauges()
                 .map(|(name, value)| gauge(name.into(), value)),
         );
         gauges.extend([

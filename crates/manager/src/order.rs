@@ -147,6 +147,14 @@ impl Order {
         self.tree = Tree::new(part.frontier.clone());
     }
 
+    /// What the own files said is held against another's word: from the first entry on.
+    pub fn forget(&mut self, sealer: Sealer) {
+        *self = Self {
+            sequence: self.sequence,
+            ..Self::new(sealer)
+        };
+    }
+
     /// The host confirmed appends up to `sequence`: the last entry that is on disk by it.
     pub fn appended(&mut self, sequence: u64) -> Option<(Term, Index)> {
         let mut last = None;

@@ -148,6 +148,7 @@ impl Node {
         let redial = Link::Down {
             until: self.now.plus(REDIAL_MS),
         };
+        self.cold_closed(connection);
         match who {
             Who::Application { place, .. } => self.stream_closed(*place, connection, out),
             Who::ExpectNode { to } => {
@@ -161,7 +162,7 @@ impl Node {
             }
             Who::ExpectNetwork | Who::Sponsor => self.sponsor_lost(connection),
             Who::Administrator { .. } => self.forget_waiting(connection),
-            Who::ExpectClient { .. } | Who::Stranger { .. } => {}
+            Who::ExpectClient { .. } | Who::Stranger { .. } | Who::ExpectCold | Who::Cold => {}
         }
     }
 
@@ -181,6 +182,12 @@ impl Node {
                 Ok(None) => return,
                 Err(broken) => return self.drop_connection(connection, &broken.to_string(), out),
             };
+            if let PeerMessage::Cold(says) = message {
+                let key = session.channel.ready().map(|peer| *peer.chain[0].key());
+                let Some(key) = key else { return };
+                self.cold_says(connection, &key, *says, out);
+                continue;
+            }
             match &session.who {
                 // Admitted, and did not hear of it: it asks again, with evidence.
                 Who::Node { .. } if matches!(message, PeerMessage::Hello(_)) => {

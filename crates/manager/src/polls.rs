@@ -123,7 +123,7 @@ impl Node {
     }
 
     fn leads(&self) -> bool {
-        self.order.leading.as_ref().is_some_and(|l| l.opened)
+        self.order.leading.as_ref().is_some_and(|l| l.opened) && self.serves()
     }
 
     /// The leader puts a message into the order, unless it is on its way already.

@@ -64,6 +64,9 @@ impl Node {
             return self.ask_keys(out);
         }
         self.give_keys_to_all(epoch, out);
+        if let Some((_, command)) = self.restart.take() {
+            return self.append_restart(command, out);
+        }
         match self.genesis.take() {
             Some(command) if last == Index::ZERO => {
                 let configuration = Configuration::of([self.id]);
@@ -79,6 +82,20 @@ impl Node {
                     out,
                 );
             }
+        }
+    }
+
+    /// The first entry after the network lost its quorum; the last of its epoch.
+    fn append_restart(&mut self, command: Command, out: &mut Vec<Output>) {
+        let epoch = match &command {
+            Command::NetworkRestart(restart) => restart.opening.epoch,
+            _ => self.order.epoch,
+        };
+        let configuration = Configuration::of([self.id]);
+        self.append_command(Kind::Administrative, command, Some(configuration), out);
+        if let Some(leading) = &mut self.order.leading {
+            leading.epoch = epoch;
+            leading.changing = true;
         }
     }
 

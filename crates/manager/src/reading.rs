@@ -56,6 +56,9 @@ impl Node {
         if let Reading::Restore = why {
             return self.restored(read, out);
         }
+        if let Reading::Inspect = why {
+            return self.inspected(&read, out);
+        }
         if !read.failure.is_empty() {
             return self.end(
                 out,
@@ -65,6 +68,14 @@ impl Node {
                     read.failure
                 ),
             );
+        }
+        let waits = read.entries.iter().any(|bytes| {
+            Header::peek(bytes)
+                .is_some_and(|h| self.order.is_committed(&h) && !self.keyring.holds(h.epoch))
+        });
+        if waits {
+            // Read again when the actors have opened the keys.
+            return self.releases.wait(why, read);
         }
         let mut entries: Vec<Read> = Vec::with_capacity(read.entries.len());
         for (index, bytes) in (read.first..u64::MAX).map(Index).zip(read.entries) {
@@ -79,7 +90,7 @@ impl Node {
             }
         }
         match why {
-            Reading::Restore => unreachable!("handled above"),
+            Reading::Restore | Reading::Inspect => unreachable!("handled above"),
             Reading::Feed { place } => self.fed(place, entries, out),
             Reading::History {
                 worker,

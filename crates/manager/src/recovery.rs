@@ -45,6 +45,11 @@ impl Local {
         }
     }
 
+    /// How many entries there are, if none is missing before them.
+    pub fn whole(&self) -> Option<Index> {
+        (self.last > Index::ZERO && self.apart.is_none()).then_some(self.last)
+    }
+
     /// The host was told to remove this index and all after it.
     pub fn truncated(&mut self, from: Index) {
         self.tail = self.tail.filter(|first| *first < from);
@@ -61,6 +66,8 @@ pub struct Restoring {
     stage: Stage,
     /// The last entry to be read in this stage.
     upto: Index,
+    /// The network has no quorum: nobody told how far it is, and what counts is what was checked here.
+    alone: bool,
 }
 
 /// What is being read.
@@ -119,9 +126,44 @@ impl Node {
             since: self.now,
             stage: Stage::Entries,
             upto: self.local.last.min(standing.committed),
+            alone: false,
         });
         self.restore_next(out);
         Ok(())
+    }
+
+    /// The network has no quorum, and the keys are here: which of the own entries count, by what they
+    /// say themselves?
+    pub fn verify_files(&mut self, runs: Runs, last: Index, out: &mut Vec<Output>) {
+        self.phase = Phase::Restoring;
+        self.restoring = Some(Restoring {
+            committed: last,
+            runs,
+            snapshots: Vec::new(),
+            since: self.now,
+            stage: Stage::Entries,
+            upto: self.local.last.min(last),
+            alone: true,
+        });
+        self.restore_next(out);
+    }
+
+    /// The network goes on from the entries that were checked. Workers begin from an own snapshot.
+    pub fn go_on_from_files(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Restoring;
+        self.restoring = Some(Restoring {
+            committed: self.order.committed,
+            runs: self.order.runs.clone(),
+            snapshots: self.snapshots.offered(),
+            since: self.now,
+            stage: Stage::Snapshot,
+            upto: self.order.committed,
+            alone: true,
+        });
+        match self.snapshot_within() {
+            Some(chosen) => self.fetch_snapshot(chosen, false, out),
+            None => self.restored_snapshot(out),
+        }
     }
 
     fn restore_next(&mut self, out: &mut Vec<Output>) {
@@ -198,6 +240,11 @@ impl Node {
         }
         if stage != Stage::Entries {
             return self.restored_all(out);
+        }
+        if self.restoring.as_ref().is_some_and(|r| r.alone) {
+            self.local.last = base;
+            self.restoring = None;
+            return self.cold_verified(out);
         }
         let adopted = self.snapshot_ahead();
         let checked = self.snapshot_within();
@@ -335,11 +382,12 @@ impl Node {
         };
         let base = self.order.committed;
         self.figures.restore_ms = self.now.since(restoring.since);
-        let configurations = self
-            .configurations
-            .iter()
-            .map(|(index, configuration)| (*index, configuration.clone()))
-            .collect();
+        let mut configurations = self.configurations.clone();
+        if self.restart.is_some() {
+            // Whoever restarts the network decides alone until its entry brings others.
+            configurations.insert(base, consensus::Configuration::of([self.id]));
+        }
+        let configurations = configurations.into_iter().collect();
         let start = Start::at(base, self.order.runs.clone(), configurations);
         self.begin(consensus::Configuration::default(), start);
         self.phase = Phase::Admitted;

@@ -16,7 +16,7 @@ use threshold::{Partial, Wire};
 use types::{Epoch, Millis, NodeId};
 
 use crate::Output;
-use crate::node::{EvidenceFor, Node, log};
+use crate::node::{EvidenceFor, Node, Reading, log};
 use crate::opening::{Opened, Opening, Parts, ShareCache};
 use crate::sessions::Who;
 use crate::wire::{KeyAsk, Partials, PeerMessage};
@@ -42,8 +42,16 @@ pub struct Releases {
     refused_at: BTreeMap<NodeId, Millis>,
     /// Keys that had to be fetched while nobody could record it; recorded as soon as possible.
     unrecorded: Option<Epoch>,
+    /// Reads of the ledger that wait for keys.
+    waiting: Vec<(Reading, boundary::Entries)>,
     /// Actors that were reachable when it was last told.
     told_reachable: Option<usize>,
+}
+
+impl Releases {
+    pub fn wait(&mut self, why: Reading, read: boundary::Entries) {
+        self.waiting.push((why, read));
+    }
 }
 
 impl Node {
@@ -95,6 +103,10 @@ impl Node {
             self.commit(upto, out);
         }
         self.open_term_late(out);
+        for (why, read) in std::mem::take(&mut self.releases.waiting) {
+            self.reading.insert(read.request, why);
+            self.entries_read(read, out);
+        }
     }
 
     /// An epoch began: the keys held are the ledger's, or are asked for.

@@ -128,6 +128,13 @@ impl Snapshots {
             .collect()
     }
 
+    /// The entries about snapshots are read anew.
+    pub fn forget_entries(&mut self) {
+        self.points.clear();
+        self.recorded.clear();
+        self.last = Default::default();
+    }
+
     pub fn has(&self, index: Index) -> bool {
         self.own.contains_key(&index)
     }
@@ -427,6 +434,9 @@ impl Node {
         let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
             return;
         };
+        if !self.era.is_established() {
+            return;
+        }
         let in_flight = |kind| leading.in_flight.iter().any(|p| p.header.kind == kind);
         if in_flight(Kind::Snapshot) || in_flight(Kind::SnapshotDigest) {
             return;

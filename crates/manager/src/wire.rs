@@ -50,6 +50,8 @@ pub enum PeerMessage {
     Partials(Partials),
     /// The leader lost its keys, so that nobody can record who is given them: give me your part.
     PartialsAsk { epoch: Epoch },
+    /// While the network has no quorum, see `cold`.
+    Cold(Box<crate::cold::Says>),
     /// Give me this piece of the snapshot at `index`.
     SnapshotAsk { index: Index, sequence: u64 },
     /// The piece, in the clear: every node seals its own file.
@@ -159,6 +161,9 @@ pub struct Standing {
     /// The newest snapshots, ascending, each with the epoch of its key and the digest that the ledger records.
     #[n(3)]
     pub snapshots: Vec<(Index, Epoch, Digest)>,
+    /// Not while a restart may yet come to nothing: then only those join who are pledged to it.
+    #[n(4)]
+    pub established: bool,
 }
 
 /// The keys of an epoch on their way over the attested channel. Its `Debug` shows only the epoch.
@@ -261,6 +266,7 @@ impl PeerMessage {
             Self::KeyAsk(m) => put(out, 25, m),
             Self::Partials(m) => put(out, 26, m),
             Self::PartialsAsk { epoch } => put(out, 27, epoch),
+            Self::Cold(says) => put(out, 30, says),
             Self::PollRefused {
                 digest,
                 status,
@@ -345,6 +351,7 @@ impl PeerMessage {
             27 => Self::PartialsAsk {
                 epoch: get(&frame)?,
             },
+            30 => Self::Cold(Box::new(get(&frame)?)),
             10 => {
                 let (index, sequence) = get(&frame)?;
                 Self::SnapshotAsk { index, sequence }

@@ -412,6 +412,7 @@ impl Node {
         let takes = self.engine.as_ref().is_some_and(|e| e.next().is_some());
         let idle = |p: &crate::protocols::Protocol| p.live().is_some() && p.leading.is_none();
         if takes
+            && self.serves()
             && self.order.leading.as_ref().is_some_and(leads)
             && self.protocols.iter().any(idle)
         {
@@ -423,7 +424,7 @@ impl Node {
     pub fn lead_workers(&mut self, out: &mut Vec<Output>) {
         let stopping = matches!(self.phase, Phase::Stopping { .. });
         let leading = self.order.leading.as_ref();
-        let Some(leading) = leading.filter(|l| l.opened && !stopping) else {
+        let Some(leading) = leading.filter(|l| l.opened && !stopping && self.serves()) else {
             return self.follow_workers(out);
         };
         let term = leading.term;

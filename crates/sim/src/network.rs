@@ -22,6 +22,8 @@ pub struct Organisation {
     pub name: String,
     pub key: SigningKey,
     pub certificate: Certificate,
+    /// Its share-transport key; the owner's agent has it.
+    pub share: threshold::TransportKey,
 }
 
 /// What is the same for all nodes of a run.
@@ -52,7 +54,7 @@ impl Consortium {
             roles: [role].into(),
             auditor: false,
             certificates: Listed::all(std::slice::from_ref(&organisation.certificate)),
-            share_key: None,
+            share_key: (role == Role::Member).then(|| organisation.share.public()),
         };
         let image = |name: &str, measurement: [u8; 48]| CodeIdentity {
             name: name.into(),
@@ -68,11 +70,16 @@ impl Consortium {
             settings: Settings {
                 // Several snapshots in a run.
                 snapshot_entries: 15,
+                // And several epochs, whose keys have to be opened again.
+                epoch_length_ms: 60_000,
+                session_key_ttl_ms: 8_000,
+                key_threshold: nodes as u32 / 2 + 1, // a handful
                 ..Settings::default()
             },
             voting: Voting::default(),
             standing: Standing::default(),
             policies: Default::default(),
+            succeeds: None,
             actors: members
                 .iter()
                 .map(|m| actor(m, Role::Member))
@@ -139,6 +146,7 @@ fn organisation(name: &str, entropy: &mut Entropy) -> Organisation {
         name: name.into(),
         key,
         certificate,
+        share: threshold::TransportKey::generate(entropy),
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Options {
     pub clients: u64,
     /// The world goes on at least this long, in events, and until leadership has changed.
     pub events_min: u64,
+    /// So often the power fails everywhere, or at so many places that no quorum is left.
+    pub blackouts: u64,
     /// A mistake to put back.
     #[cfg(feature = "mutations")]
     pub mutation: Option<manager::Mutation>,
@@ -24,6 +26,7 @@ impl Default for Options {
             nodes: None,
             clients: 3,
             events_min: 2_000,
+            blackouts: 0,
             #[cfg(feature = "mutations")]
             mutation: None,
             trace: false,
@@ -44,6 +47,8 @@ pub struct Report {
     pub restarts: u64,
     /// Entries that restarted nodes had on their disks, and kept.
     pub entries_reused: u64,
+    /// How often the network went on after it had lost its quorum.
+    pub network_restarts: u64,
     /// Entries that nodes fetched before they became voters.
     pub entries_fetched: u64,
     /// Snapshot files that hosts were given.

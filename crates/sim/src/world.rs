@@ -22,6 +22,8 @@ mod faults;
 
 mod ending;
 
+mod blackouts;
+
 mod lines;
 
 #[cfg(test)]
@@ -94,6 +96,8 @@ struct World {
     sequence: u64,
     blocked: Blocked,
     calm: bool,
+    /// The power has failed everywhere; nothing else goes wrong meanwhile.
+    dark: bool,
     checker: Checker,
     report: Report,
     told: Told,
@@ -147,6 +151,7 @@ impl World {
             sequence: 0,
             blocked: Blocked::new(),
             calm: true,
+            dark: false,
             checker: Checker::default(),
             report: Report {
                 seed,
@@ -183,6 +188,9 @@ impl World {
                 && (world.checker.leader_changes > changes || world.nodes.len() == 1)
                 && world.nodes.iter().all(|node| node.incarnation > 0)
         })?;
+        for _ in 0..self.options.blackouts {
+            self.black_out()?;
+        }
         self.end()
     }
 
@@ -337,13 +345,17 @@ impl World {
             Event::Start { place } => {
                 if self.nodes[place].incarnation > 0 {
                     self.report.restarts += 1;
-                    self.alter_disk(place);
+                    if !self.dark {
+                        self.alter_disk(place);
+                    }
                 }
                 self.start(place, false);
             }
             Event::Fault => {
                 if !self.calm {
-                    self.draw_fault();
+                    if !self.dark {
+                        self.draw_fault();
+                    }
                     let wait = self.random.between(20, 200);
                     self.schedule(wait, Event::Fault);
                 }

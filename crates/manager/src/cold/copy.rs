@@ -97,8 +97,7 @@ impl Copy {
                 Err("its signer was never admitted".into())
             };
         };
-        let root =
-            ledger::verify_root(&signer.key, header, public).map_err(|e| e.to_string())?;
+        let root = ledger::verify_root(&signer.key, header, public).map_err(|e| e.to_string())?;
         if root.frontier != self.tree || root.statement.network != self.network {
             return Err("its signed root is not the root of these files".into());
         }
@@ -107,12 +106,9 @@ impl Copy {
 
     fn administrative(&mut self, header: &Header, public: &[u8]) -> Result<(), String> {
         let before = halves(&self.state);
-        let done = self.state.apply_public_under(
-            header.index,
-            header.time,
-            public,
-            Some(&self.approved),
-        );
+        let done =
+            self.state
+                .apply_public_under(header.index, header.time, public, Some(&self.approved));
         match done {
             Ok(facts) => {
                 self.era.entered(header.index, before, &facts);

@@ -53,7 +53,10 @@ impl Era {
 
     /// An administrative entry took effect; `before` are the voters until then.
     pub fn entered(&mut self, index: Index, before: Halves, facts: &[Fact]) {
-        if facts.iter().any(|fact| matches!(fact, Fact::Restarted { .. })) {
+        if facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::Restarted { .. }))
+        {
             self.before.get_or_insert(before);
             self.awaited = None;
             return;

@@ -48,7 +48,7 @@ impl World {
         Ok(())
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.calm = true;
         self.blocked.clear();
         for node in &mut self.nodes {

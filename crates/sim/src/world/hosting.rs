@@ -10,6 +10,7 @@ use crate::disk::{Place, Spoilt, spoilt};
 /// Exit codes of a manager that hosts know, docs/operating.md.
 const EXIT_STOPPED: u32 = 0;
 const EXIT_STORAGE: u32 = 3;
+const EXIT_AGAIN: u32 = 6;
 /// What a manager says of a snapshot of its own that is not the network's: two states differ.
 const DIFFERS: &str = "differs from the network's";
 /// And of one that the host gave, which it does not believe.
@@ -53,6 +54,7 @@ impl World {
                     }
                 }
                 M::SignTuple(sign) => self.sign_tuple(place, &sign.payload),
+                M::AskShare(ask) => self.give_share(place, &ask),
                 M::Log(log) if log.level == 1 && log.target == "worker/kv" => {
                     // Workers complain only of what their manager must never do.
                     self.failed = Some(format!("the worker of node {place}: {}", log.text));
@@ -259,11 +261,44 @@ impl World {
         self.later(place, 1, host_to_manager::Message::TupleSigned(signed));
     }
 
+    /// The owner's agent: its judgement of the evidence is tested where it is written.
+    fn give_share(&mut self, place: usize, ask: &boundary::AskShare) {
+        let member = &self.consortium.members[place];
+        let constitution = &self.consortium.constitution;
+        let chain = std::slice::from_ref(&member.certificate);
+        let tuple = governance::SignedTuple::verify(
+            &ask.tuple,
+            chain,
+            constitution,
+            self.nodes[place].clock(self.now),
+        );
+        let given = match (tuple, ask.hpke_public.as_ref().try_into()) {
+            (Ok(tuple), Ok(public)) => {
+                let node = &tuple.tuple().key;
+                let info =
+                    governance::share_delivery_info(&constitution.network_id(), &member.name, node);
+                let key = member.share.export();
+                let entropy = &mut crypto::Entropy::new(&self.random.bytes());
+                let sealed = crypto::hpke::seal(public, &info, &[], key.expose(), entropy);
+                boundary::ShareGiven {
+                    sealed: sealed.expect("a key that an enclave made").into(),
+                    failure: String::new(),
+                }
+            }
+            _ => boundary::ShareGiven {
+                sealed: bytes::Bytes::new(),
+                failure: "the tuple is not this owner's".into(),
+            },
+        };
+        self.later(place, 1, host_to_manager::Message::ShareGiven(given));
+    }
+
     /// The manager ended. One that was told to, or whose storage failed it, is started again.
     fn exited(&mut self, place: usize, code: u32, reason: &str) {
         let node = &mut self.nodes[place];
         let expected = match code {
             EXIT_STOPPED => node.stopping,
+            EXIT_AGAIN => true,
             EXIT_STORAGE => node.storage_failed || node.read_spoilt.is_some(),
             _ => false,
         };

@@ -94,6 +94,7 @@ fn name(message: &boundary::host_to_manager::Message) -> &'static str {
         M::Persisted(_) => "what is on disk",
         M::Entries(_) => "entries",
         M::TupleSigned(_) => "its signed tuple",
+        M::ShareGiven(_) => "its owner's share-transport key",
         M::Tick(_) => "the time",
         M::StorageFailed(_) => "that storage failed",
         M::Stop(_) => "to stop",

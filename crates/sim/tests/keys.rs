@@ -1,0 +1,18 @@
+//! The keys that no single actor holds, in a whole network: made over the ledger, and opened again by
+//! M actors whenever a node's copy of them grows old.
+
+use sim::{Options, run};
+
+#[test]
+fn actors_make_a_key_and_open_epochs_with_it() {
+    let options = Options {
+        trace: true,
+        ..Options::default()
+    };
+    let report = run(3, &options)
+        .unwrap_or_else(|failure| panic!("{failure}\n{}", failure.trace.join("\n")));
+    let lines = |what: &str| report.trace.iter().filter(|l| l.contains(what)).count();
+    assert!(lines("ThresholdKey") >= 1, "no key was made");
+    assert!(lines("were opened by member-") >= 1, "no keys were opened again");
+    assert_eq!(lines("is forgotten"), 0);
+}
