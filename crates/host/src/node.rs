@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use boundary::{
-    Log, ManagerToHost, Stop, Tick, TupleSigned, host_to_manager::Message as ToManager,
-    manager_to_host::Message as FromManager,
+    AskShare, Log, ManagerToHost, ShareGiven, Stop, Tick, TupleSigned,
+    host_to_manager::Message as ToManager, manager_to_host::Message as FromManager,
 };
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -56,6 +56,7 @@ enum Happened {
     Disk(disk::Done),
     Snapshots(snapshots::Done),
     Tuple(TupleSigned),
+    Share(ShareGiven),
     Resolved {
         connection: u64,
         addresses: Result<Vec<SocketAddr>, String>,
@@ -279,6 +280,10 @@ impl Node {
                     }
                     self.manager.tell(ToManager::TupleSigned(tuple));
                 }
+                Happened::Share(given) => {
+                    // The manager says what is wrong, once.
+                    self.manager.tell(ToManager::ShareGiven(given));
+                }
                 Happened::Resolved {
                     connection,
                     addresses,
@@ -315,6 +320,7 @@ impl Node {
             Some(FromManager::Committed(upto)) => self.disk.ask(disk::Job::Committed(upto)),
             Some(FromManager::ReadEntries(read)) => self.disk.ask(disk::Job::Read(read)),
             Some(FromManager::SignTuple(sign)) => self.sign(sign.payload),
+            Some(FromManager::AskShare(ask)) => self.ask_share(ask),
             Some(FromManager::Log(log)) => write_log(&log),
             Some(FromManager::Status(status)) => {
                 if let Some(webhook) = &mut self.webhook {
@@ -347,6 +353,13 @@ impl Node {
         let (socket, notify) = (self.agent.clone(), self.notify.clone());
         in_thread("agent", move || {
             notify.send(Happened::Tuple(agent::sign(socket.as_ref(), &payload)));
+        });
+    }
+
+    fn ask_share(&self, asked: AskShare) {
+        let (socket, notify) = (self.agent.clone(), self.notify.clone());
+        in_thread("agent", move || {
+            notify.send(Happened::Share(agent::share(socket.as_ref(), &asked)));
         });
     }
 

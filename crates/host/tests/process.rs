@@ -412,9 +412,9 @@ fn the_owners_agent_signs_the_tuple() {
         payload: "tuple".into(),
     }));
     let mut host = listener.accept().expect("the host comes").0;
-    let mut request = [0; 9];
+    let mut request = [0; 10];
     host.read_exact(&mut request).expect("request");
-    assert_eq!(&request, b"\0\0\0\x05tuple");
+    assert_eq!(&request, b"\0\0\0\x06\0tuple");
     host.write_all(b"\0\0\0\x07\0signed").expect("answered");
     let told = rig.wait_for(|told| matches!(told, Told::TupleSigned(_)));
     let Told::TupleSigned(signed) = told else {
