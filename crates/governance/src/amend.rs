@@ -40,6 +40,8 @@ pub enum BadChange {
         "{code} is what {nodes} runs; start it with other code, or remove it with the same proposal"
     )]
     CodeInUse { code: String, nodes: String },
+    #[error("the audit cannot be granted: {0}")]
+    Audit(&'static str),
     #[error("no node would be left that votes in consensus; add one and let it join first")]
     NoNode,
     #[error("the constitution that it leads to cannot be used:\n{0}")]
@@ -171,6 +173,9 @@ impl Constitution {
             Change::RevokeSessions { actor: name } => {
                 actor(name).ok_or_else(|| BadChange::Missing(format!("actor {name}")))?;
             }
+            Change::GrantAudit(terms) => terms.check()?,
+            // Grants stand beside the constitution: see `state/enact.rs`.
+            Change::RevokeAudit { .. } => {}
             Change::AddCode(new) => {
                 if image(&Measured::of(new)).is_some() {
                     return Err(exists());
@@ -359,7 +364,9 @@ impl Change {
             | Self::AddCode(_)
             | Self::RemoveCode(_)
             | Self::TransferLeadership(_)
-            | Self::RevokeSessions { .. } => None,
+            | Self::RevokeSessions { .. }
+            | Self::GrantAudit(_)
+            | Self::RevokeAudit { .. } => None,
         }
     }
 }

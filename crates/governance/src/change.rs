@@ -13,7 +13,8 @@ use tee::{CodeIdentity, Manifest, Platform};
 use threshold::Element;
 
 use crate::{
-    Access, Actor, ChangeKind, Constitution, Listed, NodeSlot, Policy, Role, Rule, share_key,
+    Access, Actor, AuditTerms, ChangeKind, Constitution, Listed, NodeSlot, Policy, Role, Rule,
+    share_key,
 };
 
 /// One change. In text: `change = "add-node"` and the fields.
@@ -187,6 +188,15 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "share_key")]
         share_key: Option<Element>,
     },
+    /// An auditor may be given the session keys of some epochs.
+    #[n(28)]
+    GrantAudit(#[n(0)] AuditTerms),
+    /// A grant ends before its time. What was opened under it stays opened.
+    #[n(29)]
+    RevokeAudit {
+        #[n(0)]
+        grant: u64,
+    },
 }
 
 /// An image, by what was measured.
@@ -267,6 +277,7 @@ impl Change {
             }
             Self::TransferLeadership(_) => [ChangeKind::Leadership].into(),
             Self::RevokeSessions { .. } => [ChangeKind::Sessions].into(),
+            Self::GrantAudit(_) | Self::RevokeAudit { .. } => [ChangeKind::Audit].into(),
         }
     }
 
@@ -323,6 +334,8 @@ impl Change {
             }
             Self::TransferLeadership(_) => vec!["leadership".into()],
             Self::RevokeSessions { actor } => vec![format!("sessions of {actor}")],
+            Self::GrantAudit(terms) => vec![terms.target()],
+            Self::RevokeAudit { grant } => vec![format!("audit grant {grant}")],
         }
     }
 }

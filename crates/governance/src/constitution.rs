@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use threshold::Element;
-use types::{Digest, Millis, limits};
+use types::{Digest, Index, Millis, NetworkId, limits};
 
 use crate::{Listed, Standing, Voting, appended, share_key};
 
@@ -56,6 +56,24 @@ pub struct Constitution {
     /// Which platforms may run it.
     #[n(11)]
     pub tee: tee::Manifest,
+    /// The network that this one goes on from: it was lost, and its actors opened its ledger.
+    #[n(12)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<Succeeds>,
+}
+
+/// How far another network's ledger is proven: `coco recover open` prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(deny_unknown_fields)]
+pub struct Succeeds {
+    #[n(0)]
+    pub network: NetworkId,
+    /// The entry with the last root signature that was checked.
+    #[n(1)]
+    pub index: Index,
+    /// Root of the Merkle tree that it signs.
+    #[n(2)]
+    pub root: Digest,
 }
 
 /// An organisation. It may govern (member), take part (participant), or both.

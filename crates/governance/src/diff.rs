@@ -37,6 +37,13 @@ impl Constitution {
         say(0, "network".into(), self.network.clone());
         say(0, "genesis time".into(), self.genesis_time_ms.0.to_string());
         say(0, "visibility".into(), word(&self.visibility));
+        if let Some(old) = &self.succeeds {
+            let text = format!(
+                "{} up to entry {}, root {}",
+                old.network, old.index, old.root
+            );
+            say(0, "succeeds".into(), text);
+        }
         for actor in &self.actors {
             let roles: Vec<_> = actor.roles.iter().map(word).collect();
             let auditor = if actor.auditor { ", auditor" } else { "" };

@@ -184,6 +184,27 @@ pub enum Fact {
         #[n(0)]
         restarts: u32,
     },
+    /// An auditor may be given the session keys of some epochs.
+    #[n(23)]
+    AuditGranted {
+        #[n(0)]
+        grant: u64,
+        /// Subject of its certificate.
+        #[n(1)]
+        auditor: String,
+        #[n(2)]
+        from: Epoch,
+        #[n(3)]
+        to: Epoch,
+        #[n(4)]
+        expires: Millis,
+    },
+    /// That grant is over: its time came, or a vote revoked it.
+    #[n(24)]
+    AuditEnded {
+        #[n(0)]
+        grant: u64,
+    },
 }
 
 impl Fact {

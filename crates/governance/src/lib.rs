@@ -43,6 +43,8 @@ mod epoch_keys;
 mod opening;
 mod share;
 
+mod audit;
+
 mod event;
 mod fact;
 mod node;
@@ -55,6 +57,7 @@ mod public;
 
 pub use admission::Admission;
 pub use amend::{BadChange, CHANGES_MAX};
+pub use audit::{AUDIT_EPOCHS_MAX, AUDITS_MAX, AuditGrant, AuditTerms};
 pub use caller::Caller;
 pub use canonical::{BadConstitution, actor_id};
 pub use certificate::Listed;
@@ -64,7 +67,7 @@ pub use command::{
 };
 pub use condition::{BadCondition, Condition};
 pub use constitution::{
-    Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Visibility,
+    Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Succeeds, Visibility,
 };
 pub use epoch_keys::{EpochKeys, walk_back};
 pub use event::Event;

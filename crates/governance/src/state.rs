@@ -59,6 +59,8 @@ pub struct State {
     keys: crate::Keys,
     #[n(13)]
     restarts: u32,
+    #[n(14)]
+    audits: crate::audit::Audits,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -168,6 +170,12 @@ impl State {
     /// The sequence of the last event; 0 before the first.
     pub fn last_event(&self) -> u64 {
         self.events.last()
+    }
+
+    /// What auditors may be given at ledger time `now`, by number of the grant.
+    pub fn audits(&self, now: Millis) -> impl Iterator<Item = &crate::AuditGrant> {
+        let open = self.audits.open();
+        open.filter(move |grant| now < grant.terms.expires)
     }
 
     /// The epoch of the entries that follow.

@@ -22,6 +22,13 @@ impl Constitution {
             "  network     {} (if it is the first)",
             self.network_id()
         )?;
+        if let Some(old) = &self.succeeds {
+            writeln!(
+                out,
+                "  succeeds    {}, proven up to entry {}, root {}",
+                old.network, old.index, old.root
+            )?;
+        }
         writeln!(out, "Actors")?;
         for actor in &self.actors {
             let mut words: Vec<_> = actor

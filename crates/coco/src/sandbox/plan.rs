@@ -127,6 +127,7 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
         voting: Voting::default(),
         standing: Standing::default(),
         policies: BTreeMap::new(),
+        succeeds: None,
         actors: listed,
         nodes: nodes.iter().map(slot).collect(),
         protocols,

@@ -102,6 +102,7 @@ impl Writer {
             voting: Voting::default(),
             standing: Standing::default(),
             policies: Default::default(),
+            succeeds: None,
             actors: vec![Actor {
                 name: "ada".into(),
                 roles: [Role::Member, Role::Participant].into(),

@@ -24,7 +24,7 @@ impl State {
         command: &Command,
     ) -> Result<Vec<Fact>, Refused> {
         self.follows(index)?;
-        let facts = match command {
+        let mut facts = match command {
             Command::Genesis(genesis) => {
                 let identity = Some(genesis.identity.copy());
                 let certificate = genesis.identity.certificate();
@@ -60,7 +60,7 @@ impl State {
             Command::Withdraw(recorded) => self.apply_withdraw(index, time, recorded)?,
             Command::Expire { proposals } => self.apply_expire(index, time, proposals)?,
         };
-        self.done(index, time, &facts);
+        self.done(index, time, &mut facts);
         Ok(facts)
     }
 
@@ -104,8 +104,8 @@ impl State {
             if constitution.digest() != digest {
                 return Err(Refused::Unreadable(BadCommand::Public));
             }
-            let facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
-            self.done(index, time, &facts);
+            let mut facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
+            self.done(index, time, &mut facts);
             return Ok(facts);
         }
         if Public::decode(public).is_ok_and(|p| p.is_sealed()) {
@@ -125,10 +125,12 @@ impl State {
         })
     }
 
-    fn done(&mut self, index: Index, time: Millis, facts: &[Fact]) {
+    fn done(&mut self, index: Index, time: Millis, facts: &mut Vec<Fact>) {
         self.version += 1;
         self.applied = index;
-        for fact in facts {
+        let over = self.audits.expire(time).into_iter();
+        facts.extend(over.map(|grant| Fact::AuditEnded { grant }));
+        for fact in facts.iter() {
             if let Fact::EpochDue { cause } = fact {
                 self.keys.due = Some(*cause);
             }

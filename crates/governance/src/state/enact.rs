@@ -7,8 +7,8 @@ use types::{Digest, Index};
 use super::{Network, State, Version};
 use crate::proposal::{Carried, Outcome};
 use crate::{
-    Actor, BadChange, Change, Choice, Constitution, Departure, EpochCause, Fact, Measured, Moment,
-    NodeSlot, Proposal, ProposalStatus, Status, actor_id,
+    AUDITS_MAX, Actor, BadChange, Change, Choice, Constitution, Departure, EpochCause, Fact,
+    Measured, Moment, NodeSlot, Proposal, ProposalStatus, Status, actor_id,
 };
 
 impl Network {
@@ -95,6 +95,7 @@ impl State {
                 _ => {}
             }
         }
+        self.audits_allow(changes)?;
         let moved = moves(changes);
         let remains = |owner: &str, address: &str| {
             let address = moved.get(address).map_or(address, |to| to);
@@ -129,6 +130,24 @@ impl State {
             return Err(BadChange::NoNode);
         }
         Ok(after)
+    }
+
+    fn audits_allow(&self, changes: &[Change]) -> Result<(), BadChange> {
+        let grants = |c: &&Change| matches!(c, Change::GrantAudit(_));
+        let granted = changes.iter().filter(grants).count();
+        if granted > 0 && self.audits.open().count() + granted > AUDITS_MAX {
+            return Err(BadChange::Audit(
+                "64 grants are open: revoke one, or wait until one expires",
+            ));
+        }
+        for change in changes {
+            if let Change::RevokeAudit { grant } = change
+                && !self.audits.holds(*grant)
+            {
+                return Err(BadChange::Missing(format!("audit grant {grant}")));
+            }
+        }
+        Ok(())
     }
 
     /// The last incarnation that a listed slot had since it was listed or readmitted.
@@ -202,6 +221,17 @@ impl State {
                     actor: actor_id(actor),
                     name: actor.clone(),
                 }),
+                Change::GrantAudit(terms) => facts.push(Fact::AuditGranted {
+                    grant: self.audits.grant(terms, now.entry),
+                    auditor: terms.auditor.0.subject().to_owned(),
+                    from: terms.from,
+                    to: terms.to,
+                    expires: terms.expires,
+                }),
+                Change::RevokeAudit { grant } => {
+                    self.audits.revoke(*grant);
+                    facts.push(Fact::AuditEnded { grant: *grant });
+                }
                 _ => {}
             }
         }

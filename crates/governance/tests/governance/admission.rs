@@ -97,6 +97,7 @@ fn a_node_joins_votes_returns_and_leaves() {
             Left { node: NodeId(2) }
             ada leaves
             Retiring { node: NodeId(1) }
+            EpochDue { cause: Membership }
             and is out
             Configured(Configuration { voters: {NodeId(4)}, incoming: None, learners: {} })
             Left { node: NodeId(1) }
@@ -468,6 +469,7 @@ fn configurations_leases_and_epochs_follow_one_another() {
         refused: node 7 is not a node of this network
         Retiring { node: NodeId(2) }
         Left { node: NodeId(2) }
+        EpochDue { cause: Membership }
         refused: node 2 has left the network
         refused: node 2 has left the network
         refused: node 2 has left the network

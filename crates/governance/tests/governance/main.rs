@@ -9,6 +9,7 @@ mod commands;
 mod constitution;
 mod replay;
 
+mod audits;
 mod changes;
 mod consequences;
 mod messages;

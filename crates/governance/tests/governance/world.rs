@@ -101,6 +101,7 @@ impl World {
             voting: Voting::default(),
             standing: Standing::default(),
             policies: Default::default(),
+            succeeds: None,
             actors: vec![
                 actor("ada", &[Role::Member, Role::Participant], &ada.certificate),
                 actor("bob", &[Role::Member], &bob.certificate),
