@@ -288,6 +288,18 @@ impl<'a> Executor<'a> {
         Ok(Some(Box::new(Eyes::new(world, mode, who))))
     }
 
+    /// A session without an actor's certificate submits for the actor to which the account is bound.
+    fn submitter(&mut self, actor: ActorId, account: &Address) -> Result<ActorId, Lost> {
+        if actor != ActorId::ZERO || !self.evm.0.precompiles.is_enabled() {
+            return Ok(actor);
+        }
+        let place = access::place(1, &[account.into_word()]);
+        let found = self.overlay().storage(system::IDENTITY, place);
+        found
+            .map(|word| ActorId(word.to_be_bytes()))
+            .map_err(|Gone(lost)| lost)
+    }
+
     /// Executes one transaction that `actor` submitted and keeps what it did.
     pub(crate) fn run(
         &mut self,
@@ -298,12 +310,13 @@ impl<'a> Executor<'a> {
         if let Some(randao) = self.environment.randao(hash) {
             self.evm.0.ctx.block.prevrandao = Some(randao);
         }
+        self.overlay().eyes = None;
+        let actor = self.submitter(actor, &transaction.caller)?;
         self.evm.0.precompiles.begin(hash, actor);
         let sender = Sender {
             account: transaction.caller,
             actor,
         };
-        self.overlay().eyes = None;
         self.overlay().eyes = self.eyes(Mode::Execution, sender, &transaction)?;
         let gas_limit = transaction.gas_limit;
         let result = self.transact(transaction);

@@ -117,6 +117,11 @@ impl System {
         }
     }
 
+    /// False where foreign blocks are replayed.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Another transaction begins.
     pub(crate) fn begin(&mut self, hash: &B256, actor: ActorId) {
         self.facts.hash = *hash;

@@ -202,7 +202,7 @@ fn an_account_is_bound_by_itself_to_the_actor_that_submits() {
         |world: &mut World, n| world.ask(system::IDENTITY, call("rolesOf(address)", &[mine(n)]));
     assert_eq!(
         (roles(&mut world, 1), roles(&mut world, 2)),
-        (U256::from(12), U256::from(4))
+        (U256::from(3 << 28), U256::from(1 << 29))
     );
 
     // Eve's manager has no say over Ada's accounts, and Ada's second account none over the first.
@@ -213,14 +213,31 @@ fn an_account_is_bound_by_itself_to_the_actor_that_submits() {
         )
     };
     assert!(reason(&world.send(3, EVE, system::IDENTITY, set(2, 0))).contains("only a manager"));
-    assert!(reason(&world.send(2, ADA, system::IDENTITY, set(2, 8))).contains("only a manager"));
-    assert!(reason(&world.send(1, ADA, system::IDENTITY, set(2, 2))).contains("constitution"));
+    assert!(
+        reason(&world.send(2, ADA, system::IDENTITY, set(2, 1 << 28))).contains("only a manager")
+    );
+    assert!(
+        reason(&world.send(1, ADA, system::IDENTITY, set(2, 1 << 30))).contains("constitution")
+    );
     assert!(
         world
             .send(1, ADA, system::IDENTITY, set(2, 1 << 16))
             .success()
     );
     assert_eq!(roles(&mut world, 2), U256::from(1 << 16));
+
+    // A session without a certificate submits for the actor of the account that signed.
+    let asked = [
+        system::IDENTITY.into_word().to_vec(),
+        call("submitter()", &[]),
+    ]
+    .concat();
+    for (from, expected) in [(3, U256::from_be_bytes(EVE.0)), (5, U256::ZERO)] {
+        let receipt = world.send(from, ActorId::ZERO, RELAY, asked.clone());
+        assert!(receipt.success());
+        let said = storage(&world.memory, &RELAY, U256::ZERO).expect("there");
+        assert_eq!(said, expected);
+    }
 
     let generation =
         |world: &mut World| world.ask(system::IDENTITY, call("generationOf(address)", &[mine(2)]));

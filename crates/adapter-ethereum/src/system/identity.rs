@@ -13,7 +13,7 @@
 //! An actor's first account is its manager: it sets the roles of the actor's other accounts and unbinds
 //! them. Binding, unbinding and revocation end the tokens that the account has: those name an older
 //! generation. Roles are bits ([`crate::Roles`]); what the constitution says of an actor (member, auditor)
-//! cannot be set here, and bits from 16 on mean what the network's contracts take them for.
+//! cannot be set here; all bits below 28 mean what the network's contracts take them for.
 
 use adapter::{Lost, View};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -26,7 +26,7 @@ use crate::principal::Roles;
 use crate::state::storage;
 
 /// Sets the roles of its actor's accounts.
-pub(crate) const MANAGER: u32 = 8;
+pub(crate) const MANAGER: u32 = 1 << 28;
 
 /// What only the constitution gives.
 const CONSTITUTIONAL: u32 = Roles::MEMBER.0 | Roles::AUDITOR.0;
