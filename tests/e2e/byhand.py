@@ -117,6 +117,8 @@ class ByHand:
             role = "participant" if actor == "adventure" else "member"
             lines += ["[[actors]]", f'name = "{actor}"', f'roles = ["{role}"]']
             lines += [f"certificates = [{text(files['certificate'])}]"]
+            if actor in self.addresses:
+                lines += [f'share_key = "{files["share_key"]}"']
         for owner, address in self.addresses.items():
             lines += ["[[nodes]]", f'owner = "{owner}"', f'address = "{address}"']
         lines += ["[[protocols]]", 'name = "kv"', "version = 1", 'access = "transparent"']
@@ -153,7 +155,7 @@ class ByHand:
                     "settings": str(self.directory / "kv.json"),
                 }
             },
-            "agent": {"identity": files["agent"]},
+            "agent": {"identity": files["agent"], "share_key": files["share"]},
             "platform": {
                 "key": files["platform_key"],
                 "certificates": files["platform_certificates"],

@@ -57,7 +57,7 @@ class Newcomer(Member):
             "images": str(RELEASE),
             "listen": {"node": machine.node, "admin": machine.admin, "metrics": machine.metrics},
             "protocols": {"kv": {"listen": machine.kv, "settings": str(network.directory / "kv.json")}},
-            "agent": {"identity": self.files["agent"]},
+            "agent": {"identity": self.files["agent"], "share_key": self.files["share"]},
             "platform": {"key": self.files["platform_key"], "certificates": self.files["platform_certificates"]},
         }
         (self.directory / "node.toml").write_text(byhand.toml(config))

@@ -172,7 +172,7 @@ class Restartable(byhand.Started):
             "protocols": {
                 "kv": {"listen": machine.kv, "settings": str(self.network.directory / "kv.json")}
             },
-            "agent": {"identity": files["agent"]},
+            "agent": {"identity": files["agent"], "share_key": files["share"]},
             "platform": {"key": files["platform_key"], "certificates": files["platform_certificates"]},
         }
         (self.directory / "node.toml").write_text(byhand.toml(config))

@@ -82,13 +82,7 @@ impl Identity {
     /// The same with the key encrypted under a passphrase: PKCS#8 with scrypt and AES-256 (RFC 8018,
     /// RFC 7914), as OpenSSL reads it. `salt` and `iv` are fresh random bytes.
     pub fn to_locked_pem(&self, passphrase: &str, salt: [u8; 16], iv: [u8; 16]) -> String {
-        let scheme = pkcs5::pbes2::Parameters::generate_scrypt_aes256cbc(
-            pkcs5::scrypt::Params::new(LOCK_COST_LOG2, 8, 1)
-                .expect("within the limits of RFC 7914"),
-            &salt,
-            iv,
-        )
-        .expect("salt and iv are of the right lengths");
+        let scheme = lock(&salt, iv);
         let der = self.key.to_pkcs8();
         let locked = PrivateKeyInfoRef::try_from(der.as_slice())
             .and_then(|key| key.encrypt_with_params(scheme, passphrase))
@@ -125,7 +119,17 @@ pub fn read_certificate(path: &Path) -> Result<Certificate, Problem> {
         .map_err(|error| Problem::Identity(format!("{}: {error}", path.display())))
 }
 
-fn read_text(path: &Path) -> Result<String, Problem> {
+/// How a passphrase protects a key.
+pub(crate) fn lock(salt: &[u8; 16], iv: [u8; 16]) -> pkcs5::pbes2::Parameters {
+    pkcs5::pbes2::Parameters::generate_scrypt_aes256cbc(
+        pkcs5::scrypt::Params::new(LOCK_COST_LOG2, 8, 1).expect("within the limits of RFC 7914"),
+        salt,
+        iv,
+    )
+    .expect("salt and iv are of the right lengths")
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<String, Problem> {
     let told =
         |error: std::io::Error| Problem::Identity(format!("read {}: {error}", path.display()));
     let bytes = std::fs::metadata(path).map_err(told)?.len();
@@ -168,7 +172,7 @@ fn private_key(text: &str, passphrase: Passphrase<'_>) -> Result<SigningKey, Pro
     Err(refuse(none))
 }
 
-fn pem_block(tag: &str, contents: &[u8]) -> String {
+pub(crate) fn pem_block(tag: &str, contents: &[u8]) -> String {
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new(tag, contents), lines)
 }

@@ -8,8 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use client::{Identity, certificate_to_pem};
+use client::{Identity, certificate_to_pem, share_key_to_pem};
 use crypto::{Certificate, CertificateRequest, Entropy, Extension, SigningKey, issue};
+use threshold::TransportKey;
 use types::Millis;
 
 use crate::failure::{Doing, Failure};
@@ -32,6 +33,8 @@ pub(crate) struct Kit {
     pub(crate) agent: Identity,
     pub(crate) platform_root: Identity,
     pub(crate) platform: Identity,
+    /// Under which the actor gets its shares of the network's threshold keys.
+    pub(crate) share: TransportKey,
 }
 
 /// Where the files of a kit stand.
@@ -44,6 +47,7 @@ pub(crate) struct KitFiles {
     pub(crate) platform_root_certificate: PathBuf,
     pub(crate) platform_key: PathBuf,
     pub(crate) platform_certificates: PathBuf,
+    pub(crate) share: PathBuf,
 }
 
 /// Random numbers of the operating system.
@@ -83,6 +87,7 @@ impl Kit {
             ),
             issuer,
             platform_root,
+            share: TransportKey::generate(entropy),
         }
     }
 
@@ -104,6 +109,7 @@ impl Kit {
             platform_root_certificate: at("-platform-root.crt"),
             platform_key: at("-platform.pem"),
             platform_certificates: at("-platform.crt"),
+            share: at("-share.pem"),
         };
         std::fs::create_dir_all(directory)
             .doing(|| format!("make the directory {}", directory.display()))?;
@@ -112,6 +118,7 @@ impl Kit {
         write_private(&files.agent, &self.agent.to_pem())?;
         write_private(&files.platform_root, &lock(&self.platform_root))?;
         write_private(&files.platform_key, &self.platform.to_pem())?;
+        write_private(&files.share, &share_key_to_pem(&self.share))?;
         write_public(
             &files.certificate,
             &certificate_to_pem(&self.issuer.chain[0]),
@@ -262,6 +269,7 @@ mod tests {
             &files.identity,
             &files.agent,
             &files.platform_key,
+            &files.share,
         ] {
             let mode = std::fs::metadata(path)
                 .expect("exists")

@@ -17,6 +17,24 @@ pub(crate) enum MemberCommand {
     Agent(Issue),
     /// Makes another identity for a person or a machine of an actor
     Identity(Issue),
+    /// Makes a share-transport key, and prints what the constitution lists of it
+    ShareKey(ShareKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareKey {
+    /// The file to write, for the owner's agent (node.toml: `[agent] share_key`)
+    #[arg(long, value_name = "FILE", required_unless_present = "show")]
+    out: Option<PathBuf>,
+    /// Prints the public part of an existing key instead
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    show: Option<PathBuf>,
+    /// Holds a passphrase, on one line, that protects the key
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +77,43 @@ pub(crate) fn run(command: &MemberCommand) -> Result<(), Failure> {
         MemberCommand::Identity(arguments) => issue(arguments, |name, issuer, entropy, now| {
             keys::leaf(name, vec![], issuer, entropy, now)
         }),
+        MemberCommand::ShareKey(arguments) => share_key(arguments),
     }
+}
+
+fn share_key(arguments: &ShareKey) -> Result<(), Failure> {
+    let passphrase = passphrase(arguments.passphrase_file.as_deref())?;
+    if passphrase.as_ref().is_some_and(|text| text.is_empty()) {
+        return Err(Failure::input("the passphrase file is empty"));
+    }
+    let key = match (&arguments.show, &arguments.out) {
+        (Some(path), _) => client::read_share_key(path, &mut || {
+            passphrase.clone().ok_or_else(|| {
+                Problem::Identity("a passphrase protects the key: give --passphrase-file".into())
+            })
+        })?,
+        (None, Some(path)) => {
+            let mut entropy = keys::entropy()?;
+            let key = threshold::TransportKey::generate(&mut entropy);
+            let text = match &passphrase {
+                Some(text) => {
+                    client::share_key_to_locked_pem(&key, text, entropy.bytes(), entropy.bytes())
+                        .into()
+                }
+                None => client::share_key_to_pem(&key),
+            };
+            keys::write_private(path, &text)?;
+            key
+        }
+        (None, None) => return Err(Failure::input("give --out or --show")),
+    };
+    let public = hex::encode(key.public().bytes());
+    if arguments.json {
+        print::json(&serde_json::json!({ "share_key": public, "file": arguments.out }));
+    } else {
+        println!("share_key = \"{public}\"");
+    }
+    Ok(())
 }
 
 fn keygen(arguments: &Keygen) -> Result<(), Failure> {
@@ -81,6 +135,7 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
         None => identity.to_pem(),
     };
     let files = kit.write(&arguments.out, name, &mut lock)?;
+    let share_key = hex::encode(kit.share.public().bytes());
     let rows = [
         (
             "certificate",
@@ -113,6 +168,11 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
             "for the launcher",
         ),
         (
+            "share",
+            &files.share,
+            "for the agent of `coco node start`: receives the actor's key shares",
+        ),
+        (
             "issuing",
             &files.issuer,
             "keep offline: issues the actor's identities",
@@ -124,16 +184,20 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
         ),
     ];
     if arguments.json {
-        let files: serde_json::Map<_, _> = rows
+        let mut files: serde_json::Map<_, _> = rows
             .iter()
             .map(|(key, path, _)| ((*key).to_owned(), serde_json::json!(path)))
             .collect();
+        files.insert("share_key".into(), share_key.into());
         print::json(&files);
     } else {
         let cells = |(_, path, what): &(&str, &PathBuf, &str)| {
             vec![path.display().to_string(), (*what).to_owned()]
         };
         print::table(&rows.iter().map(cells).collect::<Vec<_>>());
+        println!(
+            "\nThe constitution lists, for an actor that runs nodes:\nshare_key = \"{share_key}\""
+        );
     }
     Ok(())
 }

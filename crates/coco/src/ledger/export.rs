@@ -152,5 +152,6 @@ fn fact(fact: &PublicFact) -> Value {
             "learners": configuration.learners,
         }),
         PublicFact::Epoch(epoch) => json!({"epoch": epoch}),
+        PublicFact::Restarted(restarts) => json!({"restarts": restarts}),
     }
 }

@@ -1,26 +1,30 @@
-//! The owner's agent: signs VN tuples, and only those of the node that it is started for.
+//! The owner's agent: signs VN tuples, and gives the owner's share-transport key to the owner's
+//! enclave; both only for the node that it is started for.
 //!
 //! It holds a delegated key (DESIGN section 6), runs apart from the host, and answers it on a Unix
 //! socket. All lengths are 4 bytes, big-endian:
 //!
 //! ```text
-//! request   length | payload of the tuple
-//! answer    length | 0 | COSE_Sign1          or   length | 1 | why not (text)
+//! request   length | 0 | payload of the tuple
+//!           length | 1 | four parts, each after its length: evidence, endorsements, HPKE key, tuple
+//! answer    length | 0 | COSE_Sign1, or the sealed key      or   length | 1 | why not (text)
 //! ```
 
 use std::path::Path;
 use std::sync::Arc;
 
 use client::Identity;
-use governance::NodeTuple;
+use governance::{Constitution, NodeTuple, ShareRequest, ShareTerms};
+use threshold::TransportKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use types::{Digest, NetworkId};
+use types::{Millis, NetworkId};
 
 use crate::failure::{Doing, Failure};
+use crate::keys;
 
-/// Longest request that is read. A tuple has some 250 bytes.
-const REQUEST_BYTES_MAX: usize = 4096;
+/// Longest request that is read: evidence with its endorsements stays below an appraiser's limits.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
 
 /// How long a host may take to send its request.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -31,7 +35,9 @@ pub(crate) struct Agent {
     pub(crate) owner: String,
     pub(crate) address: String,
     pub(crate) network: NetworkId,
-    pub(crate) constitution: Digest,
+    pub(crate) constitution: Constitution,
+    /// The owner's share-transport key, if the owner gave it to the agent.
+    pub(crate) share: Option<TransportKey>,
 }
 
 impl Agent {
@@ -68,9 +74,14 @@ impl Agent {
         if bytes > REQUEST_BYTES_MAX {
             return Ok(());
         }
-        let mut payload = vec![0; bytes];
-        stream.read_exact(&mut payload).await?;
-        let (kind, body) = match self.sign(&payload) {
+        let mut request = vec![0; bytes];
+        stream.read_exact(&mut request).await?;
+        let answer = match request.split_first() {
+            Some((0, payload)) => self.sign(payload),
+            Some((1, request)) => self.give(request, keys::now()),
+            _ => Err("the agent signs VN tuples and gives the owner's share-transport key".into()),
+        };
+        let (kind, body) = match answer {
             Ok(object) => (0, object),
             Err(reason) => (1, reason.into_bytes()),
         };
@@ -94,7 +105,7 @@ impl Agent {
             (
                 "constitution",
                 tuple.constitution.to_string(),
-                self.constitution.to_string(),
+                self.constitution.digest().to_string(),
             ),
         ];
         for (what, asked, agreed) in compare {
@@ -106,6 +117,48 @@ impl Agent {
         }
         Ok(tuple.sign(&self.identity.key))
     }
+
+    /// The owner's share-transport key, sealed to the enclave that asks, if that is the owner's node.
+    fn give(&self, request: &[u8], now: Millis) -> Result<Vec<u8>, String> {
+        let request = parts(request).ok_or("the request for a share-transport key is malformed")?;
+        let key = self.share.as_ref().ok_or_else(|| {
+            format!(
+                "the agent of {0} has no share-transport key: name the file of which the constitution \
+                 lists the public part in node.toml, `[agent] share_key`; if there is none, make one with \
+                 `coco member share-key` and have it listed by a vote (set-share-key)",
+                self.owner
+            )
+        })?;
+        let terms = ShareTerms {
+            network: &self.network,
+            constitution: &self.constitution,
+            owner: &self.owner,
+            address: &self.address,
+            chain: &self.identity.chain,
+        };
+        let mut entropy = keys::entropy().map_err(|failure| failure.to_string())?;
+        request
+            .answer(&terms, key, now, &mut entropy)
+            .map_err(|refused| format!("the agent keeps the share-transport key: {refused}"))
+    }
+}
+
+/// The four parts of a request, and nothing behind them.
+fn parts(mut bytes: &[u8]) -> Option<ShareRequest> {
+    let mut part = || {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let length = u32::from_be_bytes(*length) as usize; // u32 always fits usize here
+        let (part, rest) = rest.split_at_checked(length)?;
+        bytes = rest;
+        Some(part)
+    };
+    let request = ShareRequest {
+        evidence: part()?.to_vec(),
+        endorsements: part()?.to_vec(),
+        hpke_public: part()?.try_into().ok()?,
+        tuple: part()?.to_vec(),
+    };
+    bytes.is_empty().then_some(request)
 }
 
 /// Lets the host's user and nobody else speak to a socket.
@@ -122,47 +175,96 @@ pub(super) fn give(socket: &Path, host_user: Option<u32>) -> std::io::Result<()>
 mod tests {
     use super::*;
     use crate::keys::Kit;
-    use crypto::{Context, Entropy, SigningKey, verify1};
-    use types::Millis;
+    use crypto::{Context, Entropy, HpkeKey, SigningKey, verify1};
+    use governance::share_delivery_info;
+    use types::Digest;
 
-    fn agent() -> Agent {
-        let kit = Kit::make(
-            "ada",
-            &mut Entropy::new(&[1; 32]),
-            Millis(1_000_000_000_000),
-        );
+    const ADDRESS: &str = "coco.contoso.example:9000";
+
+    fn kit() -> Kit {
+        Kit::make("contoso", &mut Entropy::new(&[1; 32]), keys::now())
+    }
+
+    /// The documented constitution, with the keys of the kit.
+    fn constitution(kit: &Kit) -> Constitution {
+        let text = include_str!("../../../../docs/constitution.example.toml");
+        let mut constitution = Constitution::from_toml(text).expect("the example");
+        let contoso = &mut constitution.actors[0];
+        contoso.certificates = vec![governance::Listed(kit.issuer.chain[0].clone())];
+        contoso.share_key = Some(kit.share.public());
+        let root = kit.platform_root.chain[0].der().to_vec();
+        constitution.tee.accepted[0].roots = vec![tee::Root(root)];
+        constitution.validate().expect("as good as the example");
+        constitution
+    }
+
+    fn agent(kit: Kit) -> Agent {
+        let constitution = constitution(&kit);
         Agent {
+            owner: "contoso".into(),
+            address: ADDRESS.into(),
+            network: constitution.network_id(),
+            constitution,
+            share: Some(kit.share),
             identity: kit.agent,
-            owner: "ada".into(),
-            address: "vn.ada.example:7000".into(),
-            network: NetworkId([1; 32]),
-            constitution: Digest([2; 32]),
         }
     }
 
-    fn tuple() -> NodeTuple {
+    fn key() -> SigningKey {
+        SigningKey::generate(&mut Entropy::new(&[9; 32]))
+    }
+
+    fn tuple(agent: &Agent) -> NodeTuple {
         NodeTuple {
-            network: NetworkId([1; 32]),
-            owner: "ada".into(),
-            address: "vn.ada.example:7000".into(),
-            key: *SigningKey::generate(&mut Entropy::new(&[9; 32])).public(),
-            constitution: Digest([2; 32]),
+            network: agent.network,
+            owner: "contoso".into(),
+            address: ADDRESS.into(),
+            key: *key().public(),
+            constitution: agent.constitution.digest(),
         }
+    }
+
+    /// What a manager with that measurement asks.
+    fn asked(agent: &Agent, platform: &Identity, hpke: &HpkeKey, measurement: &[u8]) -> Vec<u8> {
+        let tuple = tuple(agent);
+        let statement = tee::software::Statement {
+            measurement: measurement.try_into().expect("SHA-384"),
+            report_data: ShareRequest::report_data(&agent.network, &tuple.key, hpke.public()),
+            launch_data: vec![],
+            instance: [7; 16],
+            svn: 1,
+            time: keys::now(),
+            missing: vec![],
+            shared_user: false,
+        };
+        let evidence = tee::software::sign(&platform.key, &platform.chain, &statement);
+        let signed = agent.sign(&tuple.to_cbor()).expect("agreed");
+        let mut request = vec![];
+        for part in [&evidence[..], &[], hpke.public(), &signed] {
+            request.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
+            request.extend_from_slice(part);
+        }
+        request
+    }
+
+    fn platform(kit: &Kit) -> Identity {
+        Identity::from_pem(&kit.platform.to_pem()).expect("own text")
     }
 
     #[test]
     fn only_the_agreed_tuple_is_signed() {
-        let agent = agent();
-        let object = agent.sign(&tuple().to_cbor()).expect("agreed");
+        let agent = agent(kit());
+        let agreed = tuple(&agent);
+        let object = agent.sign(&agreed.to_cbor()).expect("agreed");
         let key = agent.identity.key.public();
         assert_eq!(
             verify1(key, Context::NodeTuple, &object)
                 .expect("own")
                 .payload(),
-            tuple().to_cbor()
+            agreed.to_cbor()
         );
         let refuse = |change: fn(&mut NodeTuple), part: &str| {
-            let mut other = tuple();
+            let mut other = agreed.clone();
             change(&mut other);
             let reason = agent.sign(&other.to_cbor()).expect_err(part);
             assert!(reason.contains(part), "{reason}");
@@ -179,16 +281,56 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_share_key_goes_to_the_owners_own_enclave() {
+        let kit = kit();
+        let platform = platform(&kit);
+        let mut agent = agent(kit);
+        let hpke = HpkeKey::generate(&mut Entropy::new(&[5; 32]));
+        let image = agent.constitution.code.images[0].measurement.clone();
+        let request = asked(&agent, &platform, &hpke, &image);
+        let sealed = agent.give(&request, keys::now()).expect("its own enclave");
+        let info = share_delivery_info(&agent.network, "contoso", key().public());
+        let opened = hpke.open(&info, &[], &sealed).expect("sealed to it");
+        let share = agent.share.as_ref().expect("it has one");
+        assert_eq!(opened.as_slice(), share.export().expose());
+
+        let refuse = |agent: &Agent, request: &[u8], part: &str| {
+            let reason = agent.give(request, keys::now()).expect_err(part);
+            assert!(reason.contains(part), "{reason}");
+        };
+        // Unlisted code; an enclave on the platform of somebody else; a request cut short.
+        let unlisted = asked(&agent, &platform, &hpke, &[9; 48]);
+        refuse(&agent, &unlisted, "measurement");
+        let other = Kit::make("eve", &mut Entropy::new(&[2; 32]), keys::now()).platform;
+        refuse(&agent, &asked(&agent, &other, &hpke, &image), "root");
+        refuse(&agent, &request[..request.len() - 1], "malformed");
+        refuse(&agent, &[&request[..], &[0]].concat(), "malformed");
+        // The node of somebody else: its agent signed for it, and ours does not give.
+        agent.address = "coco2.contoso.example:9000".into();
+        refuse(&agent, &request, "address");
+        agent.share = None;
+        refuse(&agent, &request, "[agent] share_key");
+    }
+
     #[tokio::test(flavor = "current_thread")]
-    async fn a_host_gets_a_signature_or_a_reason() {
+    async fn a_host_gets_an_answer_or_a_reason() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("agent.socket");
         let listener = Agent::listen(&path, None).expect("bound");
-        let server = tokio::spawn(agent().serve(listener));
-        for (payload, kind) in [(tuple().to_cbor(), 0), (b"no tuple".to_vec(), 1)] {
+        let agent = agent(kit());
+        let agreed = tuple(&agent).to_cbor();
+        let server = tokio::spawn(agent.serve(listener));
+        for (request, kind) in [
+            ([&[0][..], &agreed].concat(), 0),
+            (b"\0no tuple".to_vec(), 1),
+            (b"\x01no request".to_vec(), 1),
+            (b"\x02".to_vec(), 1),
+            (Vec::new(), 1),
+        ] {
             let mut host = UnixStream::connect(&path).await.expect("connected");
-            host.write_u32(payload.len() as u32).await.expect("sent");
-            host.write_all(&payload).await.expect("sent");
+            host.write_u32(request.len() as u32).await.expect("sent");
+            host.write_all(&request).await.expect("sent");
             let length = host.read_u32().await.expect("answered") as usize;
             let mut answer = vec![0; length];
             host.read_exact(&mut answer).await.expect("answered");

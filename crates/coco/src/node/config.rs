@@ -73,6 +73,10 @@ pub(crate) struct Protocol {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Agent {
     pub(crate) identity: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_key_passphrase: Option<PathBuf>,
 }
 
 /// The software TEE.
@@ -189,6 +193,8 @@ impl Config {
         for path in paths
             .into_iter()
             .chain(self.images.as_mut())
+            .chain(self.agent.share_key.as_mut())
+            .chain(self.agent.share_key_passphrase.as_mut())
             .chain(
                 self.webhook
                     .as_mut()

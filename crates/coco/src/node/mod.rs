@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use client::{Identity, certificate_to_pem};
+use client::{Identity, Problem, certificate_to_pem};
 use governance::Constitution;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use threshold::TransportKey;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Code, Doing, Failure};
@@ -169,7 +170,8 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
         owner: config.owner.clone(),
         address: config.address.clone(),
         network: config.network_id(&constitution)?,
-        constitution: constitution.digest(),
+        share: share_key(config, &constitution)?,
+        constitution: constitution.clone(),
     };
     let serving = tokio::spawn(agent.serve(Agent::listen(&socket, host_user)?));
     let webhook = config.webhook.as_ref();
@@ -184,6 +186,48 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
         calling.abort();
     }
     ended
+}
+
+/// The owner's share-transport key, if the agent is given one; it is the one of the constitution.
+fn share_key(
+    config: &Config,
+    constitution: &Constitution,
+) -> Result<Option<TransportKey>, Failure> {
+    let listed = constitution
+        .actor(&config.owner)
+        .and_then(|a| a.share_key)
+        .map(|key| hex::encode(key.bytes()));
+    let Some(path) = &config.agent.share_key else {
+        if listed.is_some() {
+            eprintln!(
+                "warning: the constitution lists a share key of {}, and this node's agent has none: it \
+                 takes no part in opening keys. Set share_key in [agent]",
+                config.owner
+            );
+        }
+        return Ok(None);
+    };
+    let key = client::read_share_key(path, &mut || {
+        let file = config.agent.share_key_passphrase.as_deref();
+        let file = file.ok_or_else(|| {
+            Problem::Identity(
+                "a passphrase protects the key: name its file, share_key_passphrase in [agent]"
+                    .into(),
+            )
+        })?;
+        crate::governing::read_passphrase(file).map_err(Problem::Identity)
+    })?;
+    let public = hex::encode(key.public().bytes());
+    if listed.as_ref() != Some(&public) {
+        eprintln!(
+            "warning: the public part of {} is {public}, and the constitution lists {} for {}. Give the \
+             agent the key that is listed, or have this one listed by a vote (set-share-key)",
+            path.display(),
+            listed.as_deref().unwrap_or("none"),
+            config.owner
+        );
+    }
+    Ok(Some(key))
 }
 
 /// Starts host and launcher with a socket between them.

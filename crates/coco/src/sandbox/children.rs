@@ -221,6 +221,8 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
         webhook: None,
         agent: config::Agent {
             identity: node.files.agent.clone(),
+            share_key: Some(node.files.share.clone()),
+            share_key_passphrase: None,
         },
         platform: config::Platform {
             key: node.files.platform_key.clone(),

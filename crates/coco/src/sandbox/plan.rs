@@ -123,7 +123,11 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
         network: "sandbox".into(),
         genesis_time_ms: now,
         visibility: Visibility::Public,
-        settings: Settings::default(),
+        settings: Settings {
+            // A majority of the owners opens what is sealed.
+            key_threshold: u32::try_from(wish.nodes / 2 + 1).expect("limited by the ports"),
+            ..Settings::default()
+        },
         voting: Voting::default(),
         standing: Standing::default(),
         policies: BTreeMap::new(),
@@ -162,7 +166,7 @@ fn actor(name: &str, role: Role, kit: &Kit) -> Actor {
         roles: BTreeSet::from([role]),
         auditor: false,
         certificates: vec![Listed(kit.issuer.chain[0].clone())],
-        share_key: None,
+        share_key: (role == Role::Member).then(|| kit.share.public()),
     }
 }
 

@@ -1,0 +1,263 @@
+//! What actors and auditors hand to one another outside the network, as files: parts of keys, and the keys
+//! that they come to.
+//!
+//! Source: Coco 2017, "Decrypting Persistent State" (a catastrophic failure is survived outside the
+//! network); `docs/keys.md`. Each is CBOR in one PEM block, drawn in docs/formats.md. A part says which
+//! network, epoch and threshold key it is of; whether it is right, the ledger's record tells.
+
+use std::collections::BTreeMap;
+
+use crypto::{Entropy, HpkeKey, Zeroizing, hpke};
+use governance::AuditGrant;
+use minicbor::{Decode, Encode};
+use threshold::Partial;
+use types::{Digest, Epoch, NetworkId};
+
+use crate::Problem;
+use crate::identity::pem_block;
+
+/// Longest text of such a file: parts or keys of 4096 epochs, in base64.
+pub const PARTS_TEXT_BYTES_MAX: usize = 4 << 20;
+
+const RECOVERY: &str = "COCO RECOVERY PART";
+const AUDIT: &str = "COCO AUDIT PART";
+const AUDITOR: &str = "COCO AUDITOR KEY";
+const KEYS: &str = "COCO SESSION KEYS";
+
+/// What one actor adds to the opening of an epoch's two keys. It is no secret of the actor; M of them
+/// open the epoch and all before it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RecoveryPart {
+    #[n(0)]
+    pub network: NetworkId,
+    #[n(1)]
+    pub epoch: Epoch,
+    /// The session of the threshold key.
+    #[n(2)]
+    pub key: Digest,
+    #[n(3)]
+    pub session: Partial,
+    #[n(4)]
+    pub history: Partial,
+}
+
+impl RecoveryPart {
+    /// The text of the file.
+    pub fn to_pem(&self) -> String {
+        pem_block(RECOVERY, &cbor(self))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: whoever gave the file.
+    pub fn from_pem(text: &str) -> Result<Self, Problem> {
+        read(text, RECOVERY, "`coco recover partial` makes one")
+    }
+}
+
+/// What one actor gives an auditor: its parts of the session keys of a grant's epochs, sealed to the
+/// auditor.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AuditPart {
+    #[n(0)]
+    pub network: NetworkId,
+    #[n(1)]
+    pub grant: u64,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    sealed: Vec<u8>,
+}
+
+impl AuditPart {
+    /// Seals parts, by epoch, to the auditor of a grant.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: nothing can be sealed to the key that the grant names.
+    pub fn seal(
+        network: NetworkId,
+        grant: &AuditGrant,
+        parts: &BTreeMap<Epoch, Partial>,
+        entropy: &mut Entropy,
+    ) -> Result<Self, Problem> {
+        let info = grant.seal_info(network);
+        let sealed = hpke::seal(&grant.terms.key, &info, &[], &cbor(parts), entropy);
+        Ok(Self {
+            network,
+            grant: grant.number,
+            sealed: sealed.map_err(|bad| Problem::Identity(bad.to_string()))?,
+        })
+    }
+
+    /// Opens them with the auditor's key. Of epochs that the grant does not cover nothing is taken.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the part is of another grant or sealed to another key.
+    pub fn open(
+        &self,
+        network: NetworkId,
+        grant: &AuditGrant,
+        key: &HpkeKey,
+    ) -> Result<BTreeMap<Epoch, Partial>, Problem> {
+        let refuse = |text: &str| Err(Problem::Identity(text.to_owned()));
+        if (self.network, self.grant) != (network, grant.number) {
+            return refuse("it is of another network or another grant");
+        }
+        let Ok(opened) = key.open(&grant.seal_info(network), &[], &self.sealed) else {
+            return refuse("it is not sealed to this auditor's key for this grant");
+        };
+        let parts: Result<BTreeMap<Epoch, Partial>, _> = minicbor::decode(&opened);
+        match parts {
+            Ok(parts) if cbor(&parts) == *opened => Ok(parts
+                .into_iter()
+                .filter(|(epoch, _)| grant.terms.covers(*epoch))
+                .collect()),
+            _ => refuse("what is sealed in it are no parts of session keys"),
+        }
+    }
+
+    /// The text of the file.
+    pub fn to_pem(&self) -> String {
+        pem_block(AUDIT, &cbor(self))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: whoever gave the file.
+    pub fn from_pem(text: &str) -> Result<Self, Problem> {
+        read(text, AUDIT, "`coco audit partial` makes one")
+    }
+}
+
+/// The text of an auditor's key file. It holds the private key: write it for its owner only.
+pub fn auditor_key_to_pem(key: &HpkeKey) -> Zeroizing<String> {
+    Zeroizing::new(pem_block(AUDITOR, &*key.export()))
+}
+
+/// Reads an auditor's key file.
+///
+/// # Errors
+/// [`Problem::Identity`]: the text is none.
+pub fn auditor_key_from_pem(text: &str) -> Result<HpkeKey, Problem> {
+    let bytes = block(text, AUDITOR, "`coco audit keygen` makes one")?;
+    let bytes: Result<&[u8; 32], _> = bytes.as_slice().try_into();
+    bytes
+        .map(HpkeKey::from_bytes)
+        .map_err(|_| Problem::Identity("an auditor's key has 32 bytes".into()))
+}
+
+/// Session keys that were opened, by epoch. Whoever has the file reads those epochs of the ledger.
+#[derive(Default, Encode, Decode)]
+pub struct SessionKeys {
+    #[n(0)]
+    pub network: NetworkId,
+    #[n(1)]
+    keys: BTreeMap<Epoch, KeyBytes>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(transparent)]
+struct KeyBytes(
+    #[cbor(n(0), with = "minicbor::bytes")]
+    [u8; 32],
+);
+
+impl Drop for KeyBytes {
+    fn drop(&mut self) {
+        crypto::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+impl SessionKeys {
+    /// Of a network, with none.
+    pub fn new(network: NetworkId) -> Self {
+        Self {
+            network,
+            keys: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the key of an epoch.
+    pub fn insert(&mut self, epoch: Epoch, key: &[u8; 32]) {
+        self.keys.insert(epoch, KeyBytes(*key));
+    }
+
+    /// The epochs, in order, and their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (Epoch, &[u8; 32])> {
+        self.keys.iter().map(|(epoch, key)| (*epoch, &key.0))
+    }
+
+    /// As the ledger uses them.
+    pub fn keyring(&self) -> ledger::SealKeyring {
+        let mut keyring = ledger::SealKeyring::new();
+        for (epoch, key) in self.iter() {
+            keyring.insert(epoch, Zeroizing::new(*key));
+        }
+        keyring
+    }
+
+    /// The text of the file: write it for its owner only.
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(pem_block(KEYS, &Zeroizing::new(cbor(self))))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: whoever gave the file.
+    pub fn from_pem(text: &str) -> Result<Self, Problem> {
+        read(text, KEYS, "`coco recover open` and `coco audit open` make one")
+    }
+}
+
+fn cbor(value: &impl Encode<()>) -> Vec<u8> {
+    minicbor::to_vec(value).expect("memory takes any length")
+}
+
+/// Reads the one encoding of what one PEM block of this label holds.
+fn read<T: Encode<()> + for<'b> Decode<'b, ()>>(
+    text: &str,
+    label: &str,
+    made: &str,
+) -> Result<T, Problem> {
+    let bytes = block(text, label, made)?;
+    let value = minicbor::decode(&bytes).ok();
+    let value = value.filter(|value| *Zeroizing::new(cbor(value)) == *bytes);
+    value.ok_or_else(|| Problem::Identity(format!("the content of -----BEGIN {label}----- is damaged")))
+}
+
+fn block(text: &str, label: &str, made: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let none = || Problem::Identity(format!("no -----BEGIN {label}-----; {made}"));
+    if text.len() > PARTS_TEXT_BYTES_MAX {
+        return Err(none());
+    }
+    let block = pem::parse(text).map_err(|_| none())?;
+    if block.tag() != label {
+        return Err(none());
+    }
+    Ok(Zeroizing::new(block.into_contents()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_their_file_and_nothing_else_is_taken_for_one() {
+        let mut keys = SessionKeys::new(NetworkId([1; 32]));
+        keys.insert(Epoch(2), &[3; 32]);
+        keys.insert(Epoch(1), &[4; 32]);
+        let text = keys.to_pem();
+        let again = SessionKeys::from_pem(&text).expect("own text");
+        assert_eq!(again.network, keys.network);
+        assert_eq!(again.iter().collect::<Vec<_>>(), [(Epoch(1), &[4; 32]), (Epoch(2), &[3; 32])]);
+        assert!(again.keyring().holds(Epoch(2)) && !again.keyring().holds(Epoch(3)));
+        assert!(RecoveryPart::from_pem(&text).is_err() && AuditPart::from_pem(&text).is_err());
+        let longer = pem_block(KEYS, &[cbor(&keys), vec![0]].concat());
+        assert!(SessionKeys::from_pem(&longer).is_err());
+        let key = HpkeKey::generate(&mut Entropy::new(&[5; 32]));
+        let read = auditor_key_from_pem(&auditor_key_to_pem(&key)).expect("own text");
+        assert_eq!(read.public(), key.public());
+        assert!(auditor_key_from_pem(&text).is_err());
+    }
+}
