@@ -22,10 +22,12 @@ impl Raft {
         if self.mutation.is(Mutation::RetireEarly) {
             return self.log.configuration().is_voter(self.id);
         }
-        self.log
-            .configurations_in_play()
-            .iter()
-            .any(|(_, configuration)| configuration.is_voter(self.id))
+        self.log.configuration().is_voter(self.id)
+            || self
+                .log
+                .configurations_in_play()
+                .iter()
+                .any(|(_, configuration)| configuration.is_voter(self.id))
     }
 
     pub(crate) fn tick_election(&mut self, out: &mut Vec<Effect>) {

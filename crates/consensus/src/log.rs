@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use types::{Index, Term};
+use types::{Index, NodeId, Term};
 
 use crate::{Configuration, LogEntry, Runs};
 
@@ -56,6 +56,14 @@ impl Start {
         Self { log }
     }
 
+    /// The same for the node with which a network goes on that lost its quorum: it decides alone until
+    /// its own next entry brings a configuration.
+    #[must_use]
+    pub fn alone(mut self, node: NodeId) -> Self {
+        self.log.alone = Some((self.log.last, Configuration::of([node])));
+        self
+    }
+
     /// The next entry on disk, with its configuration filled in.
     ///
     /// # Panics
@@ -95,6 +103,8 @@ pub(crate) struct Log {
     pub(crate) committed: Index,
     pub(crate) persisted: Index,
     applied: Index,
+    /// In force while this is the last entry, see [`Start::alone`]. No entry carries it.
+    alone: Option<(Index, Configuration)>,
     /// [`WINDOW_ENTRIES_MAX`] unless a test makes it small.
     window_entries_max: Option<usize>,
 }
@@ -201,6 +211,11 @@ impl Log {
 
     /// The configuration in force: the newest, committed or not (thesis 4.1).
     pub(crate) fn configuration(&self) -> &Configuration {
+        if let Some((index, alone)) = &self.alone
+            && *index == self.last
+        {
+            return alone;
+        }
         &self
             .configurations
             .last()

@@ -41,6 +41,8 @@ use crate::reading::READ_BYTES_MAX;
 
 /// Whoever finds nobody for so long looks whether others do neither.
 const ALONE_MS: u64 = 3_000;
+/// So many run that they could elect a leader, and have not for so long.
+const ELECT_MS: u64 = 15_000;
 /// Said again at least so often, and lost when not heard for so long.
 const REPEAT_MS: u64 = 500;
 const LOST_MS: u64 = 5_000;
@@ -58,6 +60,8 @@ pub struct Cold {
     dialled: BTreeMap<String, Millis>,
     /// Since when this node has no leader, being admitted.
     leaderless: Option<Millis>,
+    /// And since when enough are here to restart the network.
+    enough: Option<Millis>,
     said: Option<(Millis, Present)>,
     round: u64,
     pledged: Option<Pledge>,
@@ -360,6 +364,11 @@ impl Node {
         if self.now.since(since) < ALONE_MS {
             return;
         }
+        // Keys that the actors cannot open again live in the memory of nodes alone: to end would lose them.
+        let record = self.state.keys().epoch(self.order.epoch);
+        if record.is_none_or(|record| record.opening.seal.is_none()) {
+            return;
+        }
         self.seek(out);
         self.say_present(out);
         let Some(constitution) = self.state.constitution() else {
@@ -376,8 +385,14 @@ impl Node {
             .collect();
         places.insert(self.own_slot());
         running.insert(self.own_slot());
-        let votes = self.state.configuration().counts(self.id) && self.era.is_established();
-        if are_enough(constitution, &voters, &places) && !(votes && can_elect(&voters, &running)) {
+        if !are_enough(constitution, &voters, &places) {
+            self.cold.enough = None;
+            return;
+        }
+        // As many as elect a leader are given time to: who votes, a ledger that lags does not tell.
+        let patience = if can_elect(&voters, &running) { ELECT_MS } else { 0 };
+        let since = *self.cold.enough.get_or_insert(self.now);
+        if self.now.since(since) >= patience {
             self.end(
                 out,
                 crate::node::EXIT_AGAIN,

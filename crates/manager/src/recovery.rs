@@ -382,13 +382,11 @@ impl Node {
         };
         let base = self.order.committed;
         self.figures.restore_ms = self.now.since(restoring.since);
-        let mut configurations = self.configurations.clone();
+        let configurations = self.configurations.clone().into_iter().collect();
+        let mut start = Start::at(base, self.order.runs.clone(), configurations);
         if self.restart.is_some() {
-            // Whoever restarts the network decides alone until its entry brings others.
-            configurations.insert(base, consensus::Configuration::of([self.id]));
+            start = start.alone(self.id);
         }
-        let configurations = configurations.into_iter().collect();
-        let start = Start::at(base, self.order.runs.clone(), configurations);
         self.begin(consensus::Configuration::default(), start);
         self.phase = Phase::Admitted;
         self.leader_heard = self.now;

@@ -20,6 +20,8 @@ pub(super) struct Rules {
     first: Option<Constitution>,
     state: State,
     history: History,
+    /// The restart count of the administrative entry before.
+    restarts: Option<u32>,
 }
 
 enum History {
@@ -35,6 +37,7 @@ impl Rules {
             first: given,
             state: State::new(),
             history: History::Replayed,
+            restarts: Some(0),
         }
     }
 
@@ -55,6 +58,7 @@ impl Rules {
     pub(super) fn facts(&mut self, entry: &Entry, before: Before) -> Vec<AuditFact> {
         if before == Before::Missing {
             self.history = History::Unknown;
+            self.restarts = None;
         }
         if entry.header.kind == Kind::TermOpened {
             return self.term(&entry.header);
@@ -78,6 +82,7 @@ impl Rules {
 
     fn command(&mut self, entry: &Entry) -> Result<Vec<AuditFact>, String> {
         let facts = facts_from_public(&entry.public).map_err(|bad| bad.to_string())?;
+        self.count_restart(&facts, &entry.header)?;
         let admission = admission_from_public(&entry.public).map_err(|bad| bad.to_string())?;
         if entry.header.kind == Kind::Genesis {
             for fact in &facts {
@@ -123,6 +128,28 @@ impl Rules {
             _ => None,
         };
         Ok(facts.into_iter().filter_map(key).collect())
+    }
+
+    /// The restart count changes with the entry that restarts the network, by one.
+    fn count_restart(&mut self, facts: &[PublicFact], header: &Header) -> Result<(), String> {
+        let told = facts.iter().find_map(|fact| match fact {
+            PublicFact::Restarted(restarts) => Some(*restarts),
+            _ => None,
+        });
+        let before = self.restarts.replace(header.restarts);
+        let expected = match (before, told) {
+            (Some(before), Some(_)) => before.checked_add(1),
+            (Some(before), None) => Some(before),
+            // What came before is not known.
+            (None, told) => told.or(Some(header.restarts)),
+        };
+        if expected == Some(header.restarts) && told.is_none_or(|told| told == header.restarts) {
+            return Ok(());
+        }
+        Err(format!(
+            "it has restart count {}, which no entry that restarts the network brought",
+            header.restarts
+        ))
     }
 
     fn replayed(&self, facts: Vec<Fact>) -> Vec<AuditFact> {
