@@ -7,10 +7,11 @@
 //!
 //! ```text
 //! commitment(label, parts) = keccak256(key ‖ len(label) ‖ label ‖ (len(part) ‖ part)*)
-//! transactionsRoot         = commitment("transactions", hashes)
-//! receiptsRoot             = commitment("receipts", receipts)
+//! transactionsRoot         = commitment("transactions", number, hashes)
+//! receiptsRoot             = commitment("receipts", number, receipts)
 //! stateRoot                = commitment("state", parent's stateRoot, number, transactionsRoot, receiptsRoot)
 //! ```
+//! The number is there so that two blocks with equal receipts do not show that they are equal.
 //! Keccak is a sponge, so a key in front makes a sound authentication code. The state root commits
 //! to the state through the history that led to it: execution is deterministic.
 
@@ -108,12 +109,12 @@ pub(crate) fn seal(
             Outcome::Rejected(_) => unreachable!("a batch holds applied units only"),
         })
     };
-    let transactions = commitment(
-        &key,
-        "transactions",
-        units.iter().map(|unit| unit.id.as_ref()),
-    );
-    let results = commitment(&key, "receipts", receipts().map(|bytes| bytes.as_ref()));
+    let place = number.to_be_bytes();
+    let placed = || std::iter::once(place.as_slice());
+    let hashes = units.iter().map(|unit| unit.id.as_ref());
+    let transactions = commitment(&key, "transactions", placed().chain(hashes));
+    let results = receipts().map(|bytes| bytes.as_ref());
+    let results = commitment(&key, "receipts", placed().chain(results));
 
     let mut header = blank(rules, number, timestamp);
     header.parent_hash = parent.hash;

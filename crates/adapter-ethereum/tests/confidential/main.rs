@@ -3,3 +3,4 @@
 mod asm;
 mod bypasses;
 mod network;
+mod noninterference;

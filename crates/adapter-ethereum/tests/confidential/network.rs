@@ -49,6 +49,15 @@ pub fn number(n: u64) -> [u8; 32] {
     U256::from(n).to_be_bytes()
 }
 
+/// The number of the domain that an account founds as its `count`th.
+pub fn domain(founder: Address, count: u64) -> u64 {
+    let digest = keccak256([word(founder), number(count), number(27)].concat());
+    digest.0[24..]
+        .iter()
+        .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        | 1
+}
+
 pub struct Net {
     solo: RefCell<Solo>,
     streams: RefCell<BTreeMap<&'static str, u64>>,
