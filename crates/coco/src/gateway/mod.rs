@@ -5,13 +5,18 @@
 //! whatever a protocol adds work, too. Some channels are opened in advance ([`spares`]), because a
 //! tool that connects for every command would wait for a handshake each time.
 //!
+//! With `--users` the tools are end users: [`door`] asks each request for a token of the organisation's
+//! identity provider ([`users`]) and sends it on for that user's accounts.
+//!
 //! Fail-over: a VN that is lost before the first byte of an answer is replaced by another, and what
 //! was asked is asked again there, if asking twice is the same as once ([`again`]). Lost later, the
 //! local connection ends, and the tool sees that as it would see any server go.
 
 mod again;
+mod door;
 mod pump;
 mod spares;
+mod users;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +27,9 @@ use client::{Entrance, Identity, Surface, Trust, read_certificate};
 use tokio::net::TcpListener;
 
 use crate::failure::{Doing, Failure};
+use door::Door;
 use spares::Spares;
+use users::Users;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gateway {
@@ -41,6 +48,9 @@ pub(crate) struct Gateway {
     /// The protocol to talk to, as the constitution names it
     #[arg(long, default_value = "ethereum")]
     protocol: String,
+    /// Asks each request for a token of an identity provider, and goes on for its user's accounts (TOML)
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
     /// Where local tools connect
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
     listen: SocketAddr,
@@ -51,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) entrance: Entrance,
     pub(crate) nodes: Vec<String>,
     pub(crate) protocol: String,
+    /// Who the end users are; without, whoever connects is the actor.
+    pub(crate) users: Option<Arc<Users>>,
 }
 
 /// Runs until Ctrl-C.
@@ -68,6 +80,8 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
         .with_max_level(tracing::Level::INFO)
         .init();
     let identity = Identity::read(&arguments.identity)?;
+    let users = arguments.users.as_deref().map(Users::read).transpose()?;
+    let users = users.map(Arc::new);
     let settings = Settings {
         entrance: entrance(
             &identity,
@@ -77,12 +91,17 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
         )?,
         nodes: arguments.nodes.clone(),
         protocol: arguments.protocol.clone(),
+        users,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .doing(|| "start the gateway's threads".to_owned())?;
     runtime.block_on(async {
+        if let Some(users) = &settings.users {
+            users.fetch().await?;
+            tokio::spawn(users.clone().keep());
+        }
         let listener = listen(arguments.listen).await?;
         println!(
             "http://{0} and ws://{0} lead to {1} at {2}, as {3}",
@@ -137,7 +156,8 @@ pub(crate) async fn serve(listener: TcpListener, settings: Settings) {
     loop {
         match listener.accept().await {
             Ok((local, _)) => {
-                tokio::spawn(pump::serve(local, spares.clone(), protocol.clone()));
+                let door = settings.users.clone().map(Door::new);
+                tokio::spawn(pump::serve(local, spares.clone(), protocol.clone(), door));
             }
             // Out of descriptors, most likely; those in use will come back.
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,

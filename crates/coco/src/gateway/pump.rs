@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use client::Problem;
@@ -9,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::again::Unanswered;
+use super::door::{Door, Then};
 use super::spares::{Spares, Upstream};
 use crate::keys::now;
 
@@ -30,7 +32,12 @@ enum End {
 }
 
 /// Serves one local connection to its end.
-pub(super) async fn serve(mut local: TcpStream, spares: Arc<Spares>, protocol: Arc<str>) {
+pub(super) async fn serve(
+    mut local: TcpStream,
+    spares: Arc<Spares>,
+    protocol: Arc<str>,
+    mut door: Option<Door>,
+) {
     // Without it small answers wait for the tool's acknowledgement.
     let _ = local.set_nodelay(true);
     let mut unanswered = Unanswered::new();
@@ -45,7 +52,7 @@ pub(super) async fn serve(mut local: TcpStream, spares: Arc<Spares>, protocol: A
             }
         };
         let address = upstream.tunnel.address().to_owned();
-        match pump(&local, upstream, &mut unanswered).await {
+        match pump(&local, upstream, &mut unanswered, &mut door).await {
             End::Over => return,
             End::Lost(reason) => {
                 tracing::info!("{reason}");
@@ -78,7 +85,12 @@ fn bad_gateway(problem: &Problem) -> String {
     )
 }
 
-async fn pump(local: &TcpStream, upstream: Upstream, unanswered: &mut Unanswered) -> End {
+async fn pump(
+    local: &TcpStream,
+    upstream: Upstream,
+    unanswered: &mut Unanswered,
+    door: &mut Option<Door>,
+) -> End {
     let mut flow = Flow {
         upstream,
         to_local: BytesMut::new(),
@@ -90,12 +102,17 @@ async fn pump(local: &TcpStream, upstream: Upstream, unanswered: &mut Unanswered
         return end;
     }
     loop {
+        let until = door.as_ref().and_then(Door::until);
+        let left = until.map(|until| until.saturating_sub(now().0 / 1000));
         let step = tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(left.unwrap_or(1))), if left.is_some() => {
+                if left == Some(0) { Err(End::Over) } else { Ok(()) }
+            }
             ready = local.readable(), if flow.to_node.len() < WAITING_BYTES_MAX => {
-                local_error(ready).and_then(|()| flow.take_local(local, unanswered))
+                local_error(ready).and_then(|()| flow.take_local(local, unanswered, door))
             }
             ready = flow.upstream.stream.readable(), if flow.to_local.len() < WAITING_BYTES_MAX => {
-                flow.node_error(ready).and_then(|()| flow.take_node(local, unanswered))
+                flow.node_error(ready).and_then(|()| flow.take_node(local, unanswered, door))
             }
             ready = local.writable(), if !flow.to_local.is_empty() => {
                 local_error(ready).and_then(|()| flow.write_local(local))
@@ -130,7 +147,12 @@ impl Flow {
         self.write_node()
     }
 
-    fn take_local(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
+    fn take_local(
+        &mut self,
+        local: &TcpStream,
+        unanswered: &mut Unanswered,
+        door: &mut Option<Door>,
+    ) -> Result<(), End> {
         let bytes = match local.try_read(&mut self.buffer) {
             Ok(0) => {
                 self.upstream.tunnel.close();
@@ -142,16 +164,41 @@ impl Flow {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(_) => return Err(End::Over),
         };
-        let plaintext = &self.buffer[..bytes];
-        unanswered.sent(plaintext);
+        let Some(door) = door else {
+            let plaintext = &self.buffer[..bytes];
+            unanswered.sent(plaintext);
+            self.upstream
+                .tunnel
+                .send(plaintext)
+                .map_err(|error| self.lost(error.to_string()))?;
+            return self.write_node();
+        };
+        let mut admitted = BytesMut::new();
+        let then = door.from_client(&self.buffer[..bytes], &mut admitted, &mut self.to_local);
+        self.admit(&admitted, unanswered)?;
+        self.write_local(local)?;
+        match then {
+            Then::GoOn => Ok(()),
+            Then::End => Err(End::Over),
+        }
+    }
+
+    /// Sends what the door let through.
+    fn admit(&mut self, admitted: &[u8], unanswered: &mut Unanswered) -> Result<(), End> {
+        unanswered.sent(admitted);
         self.upstream
             .tunnel
-            .send(plaintext)
+            .send(admitted)
             .map_err(|error| self.lost(error.to_string()))?;
         self.write_node()
     }
 
-    fn take_node(&mut self, local: &TcpStream, unanswered: &mut Unanswered) -> Result<(), End> {
+    fn take_node(
+        &mut self,
+        local: &TcpStream,
+        unanswered: &mut Unanswered,
+        door: &mut Option<Door>,
+    ) -> Result<(), End> {
         let bytes = match self.upstream.stream.try_read(&mut self.buffer) {
             Ok(0) => return Err(self.node_ended()),
             Ok(bytes) => bytes,
@@ -168,6 +215,11 @@ impl Flow {
             .map_err(End::Lost)?;
         if !self.plaintext.is_empty() {
             unanswered.answered();
+            if let Some(door) = door {
+                let mut admitted = BytesMut::new();
+                door.from_node(&self.plaintext, &mut admitted);
+                self.admit(&admitted, unanswered)?;
+            }
             self.to_local.extend_from_slice(&self.plaintext);
             self.plaintext.clear();
             self.write_local(local)?;

@@ -198,6 +198,7 @@ async fn serve(
             entrance,
             nodes,
             protocol: protocol.clone(),
+            users: None,
         };
         tokio::spawn(gateway::serve(listener, settings));
         gateways.push((protocol.clone(), address));
