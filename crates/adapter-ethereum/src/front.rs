@@ -20,6 +20,7 @@ mod params;
 mod proof;
 mod signin;
 mod simulate;
+mod slots;
 mod submit;
 mod watch;
 

@@ -59,6 +59,14 @@ impl Transaction {
                 "invalid signature: s is above half the group order (EIP-2)",
             ));
         }
+        if envelope.is_legacy()
+            && envelope.chain_id().is_some()
+            && rules.fork < Fork::SpuriousDragon
+        {
+            return Err(malformed(
+                "invalid signature: this fork does not know of chain ids (EIP-155)",
+            ));
+        }
         let sender = recover(signature, envelope.signature_hash())
             .ok_or_else(|| malformed("invalid signature: no sender can be recovered"))?;
         Ok(Self::assemble(raw, envelope, sender, rules))

@@ -4,6 +4,7 @@ use adapter::{Batch, Unit};
 use alloy_consensus::{Header, Transaction as _};
 use alloy_eips::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, Log, logs_bloom};
+use alloy_rlp::Encodable as _;
 use serde_json::{Map, Value, json};
 
 use crate::block::Stored;
@@ -177,10 +178,16 @@ pub(crate) fn block(
     sight: &Sight<'_>,
 ) -> Value {
     let mut map = header(stored);
-    let mut size = alloy_rlp::encode(&stored.header).len();
+    let mut listed = 0;
     let mut transactions = Vec::new();
     for included in batch.into_iter().flat_map(|batch| all(batch, sight)) {
-        size += included.unit.raw.len();
+        let raw = included.unit.raw.as_ref();
+        // In a block's list a typed transaction is a string of bytes.
+        listed += if included.envelope.is_legacy() {
+            raw.len()
+        } else {
+            raw.length()
+        };
         transactions.push(match detail {
             Detail::Hashes => json!(included.hash()),
             Detail::Full => transaction(
@@ -191,13 +198,26 @@ pub(crate) fn block(
             ),
         });
     }
-    map.insert("size".into(), quantity(size));
+    map.insert("size".into(), quantity(size(stored, listed)));
     map.insert("uncles".into(), json!([]));
     map.insert("transactions".into(), Value::Array(transactions));
     if stored.header.withdrawals_root.is_some() {
         map.insert("withdrawals".into(), json!([]));
     }
     Value::Object(map)
+}
+
+/// Length of the block's RLP with so many bytes of transactions, no ommers and no withdrawals.
+fn size(stored: &Stored, transactions: usize) -> usize {
+    let list = |payload_length| {
+        let head = alloy_rlp::Header {
+            list: true,
+            payload_length,
+        };
+        head.length() + payload_length
+    };
+    let withdrawals = usize::from(stored.header.withdrawals_root.is_some());
+    list(stored.header.length() + list(transactions) + 1 + withdrawals)
 }
 
 pub(crate) fn lower(address: &Address) -> Value {
@@ -365,7 +385,6 @@ pub(crate) fn receipt(
         "transactionIndex": quantity(included.position),
         "blockHash": block.hash,
         "blockNumber": quantity(block.header.number),
-        "blockTimestamp": quantity(block.header.timestamp),
         "from": lower(&included.sender),
         "to": envelope.to().map_or(Value::Null, |to| lower(&to)),
         "type": quantity(envelope.tx_type() as u8),

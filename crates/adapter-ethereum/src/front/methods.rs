@@ -16,7 +16,7 @@ use super::logs::{Options, Search};
 use super::lookup::{
     at_head, body, find, number, pending, place, receipt_by_hash, transaction_by_hash,
 };
-use super::params::{BlockId, CallRequest, Params, Quantity};
+use super::params::{BlockId, CallRequest, Params, Quantity, Slot};
 use super::simulate;
 use super::watch::{filter, filter_changes, install, name, needs_socket, no_filter, subscribe};
 use crate::state;
@@ -195,7 +195,7 @@ pub(crate) fn answer(
         }
         "eth_getStorageAt" => {
             let address: Address = params.required(0)?;
-            let slot: U256 = params.required(1)?;
+            let Slot(slot) = params.required(1)?;
             at_head(context, params.optional(2)?)?;
             let seen = session.look(context.view(), |sight| sight.slot(&address, slot))?;
             let value = if seen {
@@ -205,6 +205,7 @@ pub(crate) fn answer(
             };
             bytes(&value.to_be_bytes::<32>()).into()
         }
+        "eth_getStorageValues" => super::slots::values(session, context, params)?.into(),
         "eth_call" => {
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;

@@ -89,6 +89,25 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
+/// The key of a storage slot: up to 32 bytes as hexadecimal text, leading zeros or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) U256);
+
+impl<'de> Deserialize<'de> for Slot {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = text.strip_prefix("0x").unwrap_or(&text);
+        if digits.len() > 64 {
+            return Err(D::Error::custom(
+                "storage key too long (want at most 32 bytes)",
+            ));
+        }
+        U256::from_str_radix(digits, 16)
+            .map(Self)
+            .map_err(|_| D::Error::custom("invalid hex in storage key"))
+    }
+}
+
 /// Which block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlockId {

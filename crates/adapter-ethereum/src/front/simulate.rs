@@ -174,7 +174,7 @@ fn environment(
         value: request.value.unwrap_or_default(),
         data,
         nonce: request.nonce.map_or(0, |nonce| nonce.0),
-        chain_id: None,
+        chain_id: Some(rules.chain_id),
         access_list: access_list.unwrap_or_default(),
         gas_priority_fee: authorizations.is_some().then_some(0),
         blob_hashes: Vec::new(),
