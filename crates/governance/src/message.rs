@@ -192,43 +192,39 @@ trait Message: Sized + Encode<()> + for<'b> Decode<'b, ()> {
     }
 }
 
-impl Message for Proposed {
-    const CONTEXT: Context = Context::Proposal;
-    fn network(&self) -> NetworkId {
-        self.network
-    }
-    fn window(&self) -> Window {
-        self.window
-    }
-    fn author(&self) -> &str {
-        &self.proposer
-    }
+macro_rules! messages {
+    ($($message:ident by $author:ident in $context:ident as $named:literal;)*) => {$(
+        impl Message for $message {
+            const CONTEXT: Context = Context::$context;
+            fn network(&self) -> NetworkId {
+                self.network
+            }
+            fn window(&self) -> Window {
+                self.window
+            }
+            fn author(&self) -> &str {
+                &self.$author
+            }
+        }
+
+        impl $message {
+            #[doc = concat!("The payload, to be signed elsewhere in the context `", $named, "`.")]
+            pub fn to_cbor(&self) -> Vec<u8> {
+                self.payload()
+            }
+
+            /// The COSE_Sign1 object.
+            pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+                sign1(key, Self::CONTEXT, &self.payload())
+            }
+        }
+    )*};
 }
 
-impl Message for Ballot {
-    const CONTEXT: Context = Context::Ballot;
-    fn network(&self) -> NetworkId {
-        self.network
-    }
-    fn window(&self) -> Window {
-        self.window
-    }
-    fn author(&self) -> &str {
-        &self.voter
-    }
-}
-
-impl Message for Withdrawal {
-    const CONTEXT: Context = Context::Withdrawal;
-    fn network(&self) -> NetworkId {
-        self.network
-    }
-    fn window(&self) -> Window {
-        self.window
-    }
-    fn author(&self) -> &str {
-        &self.proposer
-    }
+messages! {
+    Proposed by proposer in Proposal as "coco/1 proposal";
+    Ballot by voter in Ballot as "coco/1 ballot";
+    Withdrawal by proposer in Withdrawal as "coco/1 withdrawal";
 }
 
 impl Proposed {
@@ -237,40 +233,6 @@ impl Proposed {
         Hasher::with(Context::Proposal)
             .part(&self.payload())
             .finish()
-    }
-
-    /// The payload, to be signed elsewhere in the context `coco/1 proposal`.
-    pub fn to_cbor(&self) -> Vec<u8> {
-        self.payload()
-    }
-
-    /// The COSE_Sign1 object.
-    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
-        sign1(key, Self::CONTEXT, &self.payload())
-    }
-}
-
-impl Ballot {
-    /// The payload, to be signed elsewhere in the context `coco/1 ballot`.
-    pub fn to_cbor(&self) -> Vec<u8> {
-        self.payload()
-    }
-
-    /// The COSE_Sign1 object.
-    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
-        sign1(key, Self::CONTEXT, &self.payload())
-    }
-}
-
-impl Withdrawal {
-    /// The payload, to be signed elsewhere in the context `coco/1 withdrawal`.
-    pub fn to_cbor(&self) -> Vec<u8> {
-        self.payload()
-    }
-
-    /// The COSE_Sign1 object.
-    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
-        sign1(key, Self::CONTEXT, &self.payload())
     }
 }
 

@@ -104,12 +104,9 @@ fn one_proposal_changes_everything_at_once() {
     // What voters were shown is what happened.
     assert_eq!(before.diff(script.constitution()).join("\n"), effect);
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             sessions of bob end

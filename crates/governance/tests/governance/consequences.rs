@@ -46,12 +46,9 @@ fn a_new_member_and_its_first_node_come_in_one_proposal() {
         Err(Refused::NoStandingVote)
     ));
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             EpochDue { cause: Membership }
@@ -94,12 +91,9 @@ fn removal_takes_effect_with_the_vote_and_not_before() {
         "{facts:?}"
     );
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             actor eve is removed
@@ -303,12 +297,9 @@ fn code_that_a_node_runs_is_removed_only_with_the_node() {
             refused: the changes cannot be made: code 030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303 on software is what the node of "eve" at eve.example:9000 runs; start it with other code, or remove it with the same proposal
         ada proposes
             refused: the changes cannot be made: code 030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303 on software is what the node of "eve" at eve.example:9000 runs; start it with other code, or remove it with the same proposal
-        ada proposes
-            proposal 1 of ada is open
-        bob=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        ada=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        bob=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        ada=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Void { why: "code 030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303 on software is what the node of \"ada\" at ada.example:9000 runs; start it with other code, or remove it with the same proposal" }
         ada proposes 2, ada=for bob=for
             proposal 2: Accepted { rules: [] }

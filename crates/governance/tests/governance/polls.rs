@@ -22,10 +22,8 @@ fn two_of_three_are_a_majority() {
         3,
         "ada=for bob=for cat=for",
         expect![[r#"
-            ada=for on 1
-                proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-            bob=for on 1
-                proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+            ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+            bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
                 proposal 1: Accepted { rules: [] }
                 constitution 2
             cat=for on 1
@@ -41,10 +39,8 @@ fn one_against_defeats_unanimity() {
         3,
         "ada=for bob=against cat=for",
         expect![[r#"
-            ada=for on 1
-                proposal 1: 1 for, 0 against, 0 abstain; 3 of 3 needed
-            bob=against on 1
-                proposal 1: 1 for, 1 against, 0 abstain; 3 of 3 needed
+            ada=for on 1: 1 for, 0 against, 0 abstain; 3 of 3 needed
+            bob=against on 1: 1 for, 1 against, 0 abstain; 3 of 3 needed
                 proposal 1: Rejected
             cat=for on 1
                 refused: proposal 1 is closed
@@ -59,12 +55,9 @@ fn who_abstains_can_be_won_over() {
         2,
         "ada=for bob=abstain bob=for",
         expect![[r#"
-            ada=for on 1
-                proposal 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
-            bob=abstain on 1
-                proposal 1: 1 for, 0 against, 1 abstain; 2 of 2 needed
-            bob=for on 1
-                proposal 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
+            ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
+            bob=abstain on 1: 1 for, 0 against, 1 abstain; 2 of 2 needed
+            bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
                 proposal 1: Accepted { rules: [] }
                 constitution 2
         "#]],
@@ -78,16 +71,11 @@ fn a_ballot_is_changed_while_the_proposal_is_open() {
         5,
         "ada=for bob=for ada=against cat=for dan=for",
         expect![[r#"
-            ada=for on 1
-                proposal 1: 1 for, 0 against, 0 abstain; 3 of 5 needed
-            bob=for on 1
-                proposal 1: 2 for, 0 against, 0 abstain; 3 of 5 needed
-            ada=against on 1
-                proposal 1: 1 for, 1 against, 0 abstain; 3 of 5 needed
-            cat=for on 1
-                proposal 1: 2 for, 1 against, 0 abstain; 3 of 5 needed
-            dan=for on 1
-                proposal 1: 3 for, 1 against, 0 abstain; 3 of 5 needed
+            ada=for on 1: 1 for, 0 against, 0 abstain; 3 of 5 needed
+            bob=for on 1: 2 for, 0 against, 0 abstain; 3 of 5 needed
+            ada=against on 1: 1 for, 1 against, 0 abstain; 3 of 5 needed
+            cat=for on 1: 2 for, 1 against, 0 abstain; 3 of 5 needed
+            dan=for on 1: 3 for, 1 against, 0 abstain; 3 of 5 needed
                 proposal 1: Accepted { rules: [] }
                 constitution 2
         "#]],
@@ -101,13 +89,11 @@ fn one_of_many_is_enough_where_the_policy_says_so() {
         3,
         "bob=against cat=for",
         expect![[r#"
-        bob=against on 1
-            proposal 1: 0 for, 1 against, 0 abstain; 1 of 3 needed
-        cat=for on 1
-            proposal 1: 1 for, 1 against, 0 abstain; 1 of 3 needed
-            proposal 1: Accepted { rules: [] }
-            constitution 2
-    "#]],
+            bob=against on 1: 0 for, 1 against, 0 abstain; 1 of 3 needed
+            cat=for on 1: 1 for, 1 against, 0 abstain; 1 of 3 needed
+                proposal 1: Accepted { rules: [] }
+                constitution 2
+        "#]],
     );
 }
 
@@ -131,16 +117,11 @@ fn a_proposal_with_several_changes_needs_the_strictest_policy() {
     let alone = script.propose("ada", &[harmless()]).expect("alone");
     script.votes(alone, "ada=for cat=for");
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 3 of 3 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 3 of 3 needed
-        ada proposes
-            proposal 2 of ada is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 1 of 3 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 3 of 3 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 3 of 3 needed
+        ada proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 1 of 3 needed
             proposal 2: Accepted { rules: [] }
             constitution 2
             proposal 1: Void { why: "setting batch_units_max has changed meanwhile" }
@@ -175,22 +156,15 @@ fn a_change_of_voting_policy_is_decided_under_the_old_one() {
         .expect("may propose");
     script.votes(back, "ada=for bob=for cat=for");
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
-        ada proposes
-            proposal 2 of ada is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 3 of 3 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 3 of 3 needed
-        cat=for on 2
-            proposal 2: 3 for, 0 against, 0 abstain; 3 of 3 needed
+        ada proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 3 of 3 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 3 of 3 needed
+        cat=for on 2: 3 for, 0 against, 0 abstain; 3 of 3 needed
             proposal 2: Accepted { rules: [] }
             constitution 3
     "#]]
@@ -208,21 +182,15 @@ fn a_member_that_joins_during_a_poll_counts() {
     // Two of three are enough, and cat is one of them.
     script.votes(poll, "ada=for cat=for");
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 1
+        bob proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 2: Accepted { rules: [] }
             constitution 2
             EpochDue { cause: Membership }
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        cat=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        cat=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 3
     "#]]
@@ -260,28 +228,17 @@ fn a_member_that_is_removed_during_a_poll_counts_no_more() {
         ));
     }
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        cat proposes
-            proposal 3 of cat is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 3 of 5 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 3 of 5 needed
-        fay=against on 1
-            proposal 1: 2 for, 1 against, 0 abstain; 3 of 5 needed
-        dan=abstain on 1
-            proposal 1: 2 for, 1 against, 1 abstain; 3 of 5 needed
-        ada proposes
-            proposal 4 of ada is open
-        ada=for on 4
-            proposal 4: 1 for, 0 against, 0 abstain; 3 of 5 needed
-        bob=for on 4
-            proposal 4: 2 for, 0 against, 0 abstain; 3 of 5 needed
-        cat=for on 4
-            proposal 4: 3 for, 0 against, 0 abstain; 3 of 5 needed
+        ada proposes 1
+        bob proposes 2
+        cat proposes 3
+        ada=for on 1: 1 for, 0 against, 0 abstain; 3 of 5 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 3 of 5 needed
+        fay=against on 1: 2 for, 1 against, 0 abstain; 3 of 5 needed
+        dan=abstain on 1: 2 for, 1 against, 1 abstain; 3 of 5 needed
+        ada proposes 4
+        ada=for on 4: 1 for, 0 against, 0 abstain; 3 of 5 needed
+        bob=for on 4: 2 for, 0 against, 0 abstain; 3 of 5 needed
+        cat=for on 4: 3 for, 0 against, 0 abstain; 3 of 5 needed
             proposal 4: Accepted { rules: [] }
             constitution 2
             actor fay is removed
@@ -290,14 +247,10 @@ fn a_member_that_is_removed_during_a_poll_counts_no_more() {
             proposal 2: Void { why: "there is no actor fay" }
         fay=for on 2
             refused: the certificate belongs to no actor of the constitution: the chain does not lead to a certificate that is listed
-        ada proposes
-            proposal 5 of ada is open
-        ada=for on 5
-            proposal 5: 1 for, 0 against, 0 abstain; 3 of 4 needed
-        bob=for on 5
-            proposal 5: 2 for, 0 against, 0 abstain; 3 of 4 needed
-        cat=for on 5
-            proposal 5: 3 for, 0 against, 0 abstain; 3 of 4 needed
+        ada proposes 5
+        ada=for on 5: 1 for, 0 against, 0 abstain; 3 of 4 needed
+        bob=for on 5: 2 for, 0 against, 0 abstain; 3 of 4 needed
+        cat=for on 5: 3 for, 0 against, 0 abstain; 3 of 4 needed
             proposal 5: Accepted { rules: [] }
             constitution 3
             actor dan is removed
@@ -337,8 +290,7 @@ fn who_was_removed_and_comes_back_votes_again() {
     script.transcript.clear();
     script.votes(poll, "ada=for");
     expect![[r#"
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
     "#]]
     .assert_eq(&script.transcript);
 }
@@ -373,22 +325,17 @@ fn time_ends_a_poll() {
         assert_eq!(refused, Err(Refused::NotDue));
     }
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        bob proposes 2
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
         nothing is due
         bob=for on 1
             refused: the vote on proposal 1 was over at 4406400000 ms of ledger time
         time is over
             proposal 1: Expired
         nothing is due
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 2: Accepted { rules: [] }
             sessions of eve end
         nothing is due
@@ -405,8 +352,7 @@ fn a_proposer_takes_its_proposal_back() {
     script.votes(number, "bob=for");
     assert!(script.withdraw("ada", number).is_err());
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
+        ada proposes 1
         bob withdraws 1
             refused: only "ada" can withdraw its proposal
         ada withdraws 1
@@ -445,38 +391,26 @@ fn what_depends_on_a_changed_thing_is_void() {
     script.votes(gone, "ada=for bob=for");
     assert!(!script.state.proposal(threshold).expect("kept").is_open());
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        cat proposes
-            proposal 3 of cat is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        bob proposes 2
+        cat proposes 3
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             proposal 2: Void { why: "the constitution that it leads to cannot be used:\nnodes.cat.example:9000: is listed twice; each node has an address of its own" }
-        ada proposes
-            proposal 4 of ada is open
-        ada=for on 4
-            proposal 4: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 4
-            proposal 4: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 4
+        ada=for on 4: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 4: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 4: Accepted { rules: [] }
             constitution 3
             NodeRemoved { owner: "eve", address: "eve.example:9000", node: Some(NodeId(3)) }
             Retiring { node: NodeId(3) }
             EpochDue { cause: Membership }
-        ada proposes
-            proposal 5 of ada is open
-        ada=for on 5
-            proposal 5: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        bob=for on 5
-            proposal 5: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 5
+        ada=for on 5: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        bob=for on 5: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 5: Accepted { rules: [] }
             constitution 4
             NodeRemoved { owner: "cat", address: "cat.example:9000", node: None }

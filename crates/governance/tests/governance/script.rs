@@ -274,13 +274,15 @@ impl Script {
         let before = core::mem::take(&mut self.transcript);
         let number = self.propose(proposer, changes).expect("a proposal");
         self.votes(number, votes);
-        let tally = |line: &str| {
-            line.starts_with(&format!("    proposal {number}: ")) && line.ends_with("needed")
-        };
+        let proposal = self.state.proposal(number).expect("kept");
+        assert!(!proposal.is_open(), "these votes decide nothing");
         let (_, last) = self.transcript.rsplit_once(" on ").expect("a vote");
-        let facts: Vec<&str> = last.lines().skip(1).filter(|line| !tally(line)).collect();
-        let facts = facts.join("\n");
-        self.transcript = format!("{before}{proposer} proposes {number}, {votes}\n{facts}\n");
+        let facts: String = last
+            .lines()
+            .skip(1)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        self.transcript = format!("{before}{proposer} proposes {number}, {votes}\n{facts}");
         number
     }
 
@@ -314,16 +316,18 @@ impl Script {
     }
 
     pub fn step(&mut self, what: &str, command: Result<Command, Refused>) -> Result<(), Refused> {
-        self.transcript += &format!("{what}\n");
         let facts = match command {
             Err(refused) => {
-                self.transcript += &format!("    refused: {refused}\n");
+                self.transcript += &format!("{what}\n    refused: {refused}\n");
                 return Err(refused);
             }
             Ok(command) => self.apply(&command).expect("what was accepted applies"),
         };
-        for fact in facts {
-            self.transcript += &format!("    {}\n", line(&fact));
+        // What was recorded stands beside what was done, what came of it below.
+        let recorded = facts.first().and_then(recorded);
+        self.transcript += &format!("{what}{}\n", recorded.as_deref().unwrap_or(""));
+        for fact in &facts[usize::from(recorded.is_some())..] {
+            self.transcript += &format!("    {}\n", line(fact));
         }
         Ok(())
     }
@@ -334,16 +338,21 @@ impl Script {
     }
 }
 
+/// That a proposal or a ballot was recorded.
+fn recorded(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::ProposalOpened { number, .. } => Some(format!(" {number}")),
+        Fact::Balloted { tally: t, .. } => Some(format!(
+            ": {} for, {} against, {} abstain; {} of {} needed",
+            t.in_favour, t.against, t.abstained, t.needed, t.members
+        )),
+        _ => None,
+    }
+}
+
 /// A fact without digests.
 fn line(fact: &Fact) -> String {
     match fact {
-        Fact::ProposalOpened {
-            number, proposer, ..
-        } => format!("proposal {number} of {proposer} is open"),
-        Fact::Balloted { number, tally, .. } => format!(
-            "proposal {number}: {} for, {} against, {} abstain; {} of {} needed",
-            tally.in_favour, tally.against, tally.abstained, tally.needed, tally.members
-        ),
         Fact::ProposalClosed { number, status } => format!("proposal {number}: {status:?}"),
         Fact::Constitution { version, .. } => format!("constitution {version}"),
         Fact::ActorRemoved { name, .. } => format!("actor {name} is removed"),

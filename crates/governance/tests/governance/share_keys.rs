@@ -164,12 +164,9 @@ fn a_lost_share_key_is_replaced_by_vote() {
     script.votes(number, "ada=for bob=for");
     let _ = script.propose("ada", &[set("bob", None)]);
     expect![[r#"
-        bob proposes
-            proposal 1 of bob is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        bob proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             EpochDue { cause: Threshold }
@@ -177,12 +174,9 @@ fn a_lost_share_key_is_replaced_by_vote() {
             refused: the changes cannot be made: share key of bob stays as it is; leave the change out
         bob proposes
             refused: the changes cannot be made: there is no actor zoe
-        ada proposes
-            proposal 2 of ada is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 2: Accepted { rules: [] }
             constitution 3
             EpochDue { cause: Threshold }
@@ -222,37 +216,25 @@ fn an_epoch_is_due_when_the_holders_change() {
         script.votes(number, "ada=for bob=for");
     }
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 1
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 1: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
-        ada proposes
-            proposal 2 of ada is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 2: Accepted { rules: [] }
             constitution 3
             EpochDue { cause: Threshold }
-        ada proposes
-            proposal 3 of ada is open
-        ada=for on 3
-            proposal 3: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 3
-            proposal 3: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 3
+        ada=for on 3: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 3: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 3: Accepted { rules: [] }
             constitution 4
-        ada proposes
-            proposal 4 of ada is open
-        ada=for on 4
-            proposal 4: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 4
-            proposal 4: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 4
+        ada=for on 4: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 4: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 4: Accepted { rules: [] }
             constitution 5
     "#]]
@@ -271,14 +253,10 @@ fn a_vote_on_a_share_key_is_void_once_the_key_is_another() {
     script.votes(fast, "ada=for bob=for");
     let _ = slow;
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        ada=for on 2
-            proposal 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
-        bob=for on 2
-            proposal 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
+        ada proposes 1
+        bob proposes 2
+        ada=for on 2: 1 for, 0 against, 0 abstain; 2 of 2 needed
+        bob=for on 2: 2 for, 0 against, 0 abstain; 2 of 2 needed
             proposal 2: Accepted { rules: [] }
             constitution 2
             EpochDue { cause: Threshold }

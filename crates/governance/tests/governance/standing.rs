@@ -52,26 +52,18 @@ fn a_member_adds_a_second_node_on_endorsed_code_without_a_ballot() {
         .propose("cat", &[Change::AddNode(slot("cat"))])
         .expect("waits");
     expect![[r#"
-        bob proposes
-            proposal 1 of bob is open
+        bob proposes 1
             proposal 1: Accepted { rules: ["second-node"] }
             constitution 2
-        bob proposes
-            proposal 2 of bob is open
-        bob proposes
-            proposal 3 of bob is open
-        eve proposes
-            proposal 4 of eve is open
-        ada proposes
-            proposal 5 of ada is open
-        cat proposes
-            proposal 6 of cat is open
-        cat=for on 6
-            proposal 6: 1 for, 0 against, 0 abstain; 1 of 3 needed
+        bob proposes 2
+        bob proposes 3
+        eve proposes 4
+        ada proposes 5
+        cat proposes 6
+        cat=for on 6: 1 for, 0 against, 0 abstain; 1 of 3 needed
             proposal 6: Accepted { rules: [] }
             constitution 3
-        cat proposes
-            proposal 7 of cat is open
+        cat proposes 7
     "#]]
     .assert_eq(&script.transcript);
 }
@@ -108,21 +100,17 @@ fn a_participant_renews_a_certificate_under_its_intermediate() {
         .propose("ada", &[set(&old)])
         .expect("not ada's to renew");
     expect![[r#"
-        eve proposes
-            proposal 1 of eve is open
-        eve proposes
-            proposal 2 of eve is open
+        eve proposes 1
+        eve proposes 2
         eve withdraws 1
             proposal 1: Withdrawn
         eve withdraws 2
             proposal 2: Withdrawn
-        eve proposes
-            proposal 3 of eve is open
+        eve proposes 3
             proposal 3: Accepted { rules: ["renewal"] }
             constitution 2
             sessions of eve end
-        ada proposes
-            proposal 4 of ada is open
+        ada proposes 4
     "#]]
     .assert_eq(&script.transcript);
 }
@@ -149,14 +137,10 @@ fn nobody_escapes_its_removal_by_a_faster_road() {
     assert!(script.constitution().actor("bob").is_none());
     assert!(script.constitution().nodes.iter().all(|n| n.owner != "bob"));
     expect![[r#"
-        ada proposes
-            proposal 1 of ada is open
-        bob proposes
-            proposal 2 of bob is open
-        ada=for on 1
-            proposal 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
-        cat=for on 1
-            proposal 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
+        ada proposes 1
+        bob proposes 2
+        ada=for on 1: 1 for, 0 against, 0 abstain; 2 of 3 needed
+        cat=for on 1: 2 for, 0 against, 0 abstain; 2 of 3 needed
             proposal 1: Accepted { rules: [] }
             constitution 2
             actor bob is removed
