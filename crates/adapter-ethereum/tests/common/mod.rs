@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod archive;
+pub mod root;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,6 +20,7 @@ use types::{ActorId, Height, Millis};
 type Map = BTreeMap<(Domain, Bytes), Bytes>;
 
 /// A state with an undo log, so that savepoints are real.
+#[derive(Clone)]
 pub struct Memory {
     pub map: Map,
     undo: Vec<((Domain, Bytes), Option<Bytes>)>,
