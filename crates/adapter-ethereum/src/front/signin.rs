@@ -36,7 +36,8 @@ pub(crate) const PATH: &str = "/siwe";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SignIn {
-    /// Domains whose messages are believed, as browsers show them: host, and port unless it is the usual one.
+    /// Domains whose messages are believed, as browsers show them: host, and port unless it is the usual
+    /// one; `host:*` takes any port.
     pub(crate) domains: Vec<String>,
     /// How long a token counts at most.
     #[serde(default = "token_seconds")]

@@ -78,7 +78,7 @@ impl SignIn {
         if !settings
             .domains
             .iter()
-            .any(|domain| domain == message.domain)
+            .any(|domain| covers(domain, message.domain))
         {
             return Err((403, "the message is not for a domain of this network"));
         }
@@ -132,6 +132,17 @@ impl SignIn {
     }
 }
 
+/// Whether a domain of the settings is this one; `host:*` is the host with any port.
+fn covers(listed: &str, domain: &str) -> bool {
+    let Some(host) = listed.strip_suffix(":*") else {
+        return listed == domain;
+    };
+    domain.strip_prefix(host).is_some_and(|rest| {
+        let port = rest.strip_prefix(':');
+        rest.is_empty() || port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
 /// In RFC 3339's form.
 fn written(time: Millis) -> String {
     let (days, of_day) = (time.0 / 86_400_000, time.0 % 86_400_000);
@@ -153,5 +164,22 @@ impl Exchange for SignIn {
             ("cache-control", "no-store".to_owned()),
         ]);
         Progress::Ready(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_domain_is_listed_with_its_port_or_with_any() {
+        assert!(covers("app.example", "app.example") && covers("localhost:*", "localhost:3000"));
+        assert!(covers("localhost:*", "localhost"));
+        for other in ["app.example:81", "app.example.evil", "evil.app.example"] {
+            assert!(!covers("app.example", other), "{other}");
+        }
+        for other in ["localhost.evil", "localhost:3000.evil", "localhost:@evil"] {
+            assert!(!covers("localhost:*", other), "{other}");
+        }
     }
 }
