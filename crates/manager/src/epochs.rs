@@ -41,11 +41,20 @@ struct Dealt {
 }
 
 struct Said {
-    number: u64,
-    phase: Phase,
-    late: bool,
+    /// The generation, its round, and whether that is late.
+    of: (u64, Phase, bool),
     messages: Vec<Vec<u8>>,
     at: Millis,
+}
+
+/// Whether the session still waits for this actor, or for anybody's help with a lost key part.
+fn is_awaited(generation: &Generation, transport: &TransportKey) -> bool {
+    let me = generation.session().setup().index_of(transport);
+    me.is_some_and(|me| match generation.session().awaiting() {
+        Awaiting::Deals(missing) | Awaiting::Answers(missing) => missing.contains(&me),
+        Awaiting::KeyParts(missing) => !missing.is_empty(),
+        Awaiting::Nothing | Awaiting::NewSession => false,
+    })
 }
 
 impl Node {
@@ -162,38 +171,40 @@ impl Node {
             self.party = Party::default();
             return;
         };
-        let (number, phase) = (generation.number(), generation.session().phase());
         let waited = self.clock.since(generation.since());
         if waited < self.rank() * STAND_IN_MS {
             return;
         }
-        let late = waited >= ROUND_MS;
-        let same = |said: &&Said| (said.number, said.phase, said.late) == (number, phase, late);
-        let messages = match self.party.said.as_ref().filter(same) {
-            Some(said) if self.now.since(said.at) < REPEAT_MS => return,
-            _ => self
-                .party
-                .messages(generation, transport, late, &mut self.entropy),
-        };
-        let messages: Vec<_> = match self.party.said.take() {
-            Some(said)
-                if (&said.number, &said.phase, &said.late) == (&number, &phase, &late)
-                    && !messages.is_empty() =>
-            {
-                said.messages
+        let of = (
+            generation.number(),
+            generation.session().phase(),
+            waited >= ROUND_MS,
+        );
+        let (late, entropy) = (of.2, &mut self.entropy);
+        let messages = match self.party.said.take() {
+            Some(said) if said.of == of && self.now.since(said.at) < REPEAT_MS => {
+                self.party.said = Some(said);
+                return;
             }
-            _ => messages
-                .iter()
-                .map(|message| sign_key_message(&self.key, message))
-                .collect(),
+            Some(said) if said.of == of && !is_awaited(generation, transport) => {
+                self.party.said = Some(Said {
+                    at: self.now,
+                    ..said
+                });
+                return;
+            }
+            Some(said) if said.of == of => said.messages,
+            _ => {
+                let messages = self.party.messages(generation, transport, late, entropy);
+                let signed = messages.iter().map(|m| sign_key_message(&self.key, m));
+                signed.collect()
+            }
         };
         for signed in &messages {
             self.say_for_actor(signed, out);
         }
         self.party.said = Some(Said {
-            number,
-            phase,
-            late,
+            of,
             messages,
             at: self.now,
         });
