@@ -143,6 +143,14 @@ impl Node {
             Err(unfit) => return self.refuse_unfit(connection, &unfit, out),
         };
         if let Some(node) = known {
+            if !self.feeds(node, out) {
+                return self.refuse(
+                    connection,
+                    "another change of the network is under way",
+                    true,
+                    out,
+                );
+            }
             self.admitting.insert(node, connection);
             return self.tell_joined(node, out);
         }
@@ -172,6 +180,28 @@ impl Node {
                 self.refuse(connection, &refused.to_string(), refused.may_pass(), out);
             }
         }
+    }
+
+    /// Whether an admitted node is part of the configuration, or will be by what this leader proposes:
+    /// one whose admission was under way when the network lost its quorum is not.
+    fn feeds(&mut self, node: NodeId, out: &mut Vec<Output>) -> bool {
+        let Some(leading) = self.order.leading.as_ref().filter(|l| l.opened) else {
+            return true;
+        };
+        let Some(engine) = &self.engine else {
+            return true;
+        };
+        let present = consensus::Engine::configuration(engine);
+        if present.contains(node) {
+            return true;
+        }
+        if leading.changing || present.incoming.is_some() {
+            return false;
+        }
+        let mut next = present.clone();
+        next.learners.insert(node);
+        self.propose_configuration(next, out);
+        true
     }
 
     fn refuse_unfit(&mut self, connection: u64, unfit: &Unfit, out: &mut Vec<Output>) {

@@ -15,6 +15,7 @@
 mod choice;
 mod copy;
 mod era;
+mod filling;
 mod meeting;
 mod opening;
 mod progress;
@@ -83,6 +84,8 @@ enum Stage {
     Idle,
     /// Reads what is public in its files.
     Reading,
+    /// Has entries lent that are missing among them.
+    Filling,
     /// Has read them; looks for others and for keys.
     Meeting,
     /// Opens and checks them.
@@ -91,6 +94,13 @@ enum Stage {
     /// Waits for the evidence that the ledger will show.
     Claiming,
     Restarted,
+}
+
+impl Stage {
+    /// What the files say is not checked with keys yet.
+    fn is_unopened(self) -> bool {
+        (Self::Reading..=Self::Verifying).contains(&self)
+    }
 }
 
 /// To whom this node has pledged itself, and to no other.
@@ -109,6 +119,9 @@ impl Node {
                     return self.grow_lonely(out);
                 }
                 self.seek(out);
+                if self.cold.stage == Stage::Filling {
+                    self.ask_lent(out);
+                }
                 self.ask_partials(out);
                 self.choose(out);
                 self.say_present(out);
@@ -129,16 +142,17 @@ impl Node {
         if self.now.since(self.leader_heard) < ALONE_MS {
             return;
         }
-        let Some(last) = self.local.whole() else {
+        let last = self.local.last();
+        if last == Index::ZERO {
             return;
-        };
+        }
         self.cold.copy = Some(Box::new(Copy::new(
             self.setup.network,
             &self.setup.constitution,
         )));
         self.cold.stage = Stage::Reading;
         let text = format!(
-            "no node of the network admits this one: reads what its own {last} entries say, and looks for the others"
+            "no node of the network admits this one: reads what its own entries up to {last} say, and looks for the others"
         );
         log(out, 3, "cold", &text);
         self.inspect_next(out);
@@ -147,11 +161,20 @@ impl Node {
 
     fn inspect_next(&mut self, out: &mut Vec<Output>) {
         let Some(copy) = &self.cold.copy else { return };
-        let last = self.local.whole().unwrap_or_default();
-        if copy.last >= last {
-            return self.inspected_all(None, out);
-        }
         let next = copy.last.next();
+        let last = match self.local.apart() {
+            _ if next <= self.local.lower() => self.local.lower(),
+            Some((first, _)) if next < first => {
+                self.cold.stage = Stage::Filling;
+                return;
+            }
+            Some((_, last)) if next <= last => last,
+            Some(_) => {
+                self.local.filled();
+                return self.inspected_all(None, out);
+            }
+            None => return self.inspected_all(None, out),
+        };
         self.read(Reading::Inspect, next, last, READ_BYTES_MAX, out);
     }
 
@@ -195,7 +218,7 @@ impl Node {
     /// Governance as far as this node knows it.
     fn cold_state(&self) -> &State {
         match (&self.cold.copy, self.cold.stage) {
-            (Some(copy), Stage::Reading | Stage::Meeting | Stage::Verifying) => &copy.state,
+            (Some(copy), stage) if stage.is_unopened() => &copy.state,
             _ => &self.state,
         }
     }
@@ -210,7 +233,7 @@ impl Node {
     /// How far the own ledger reaches.
     fn held(&self) -> Held {
         match (&self.cold.copy, self.cold.stage) {
-            (Some(copy), Stage::Reading | Stage::Meeting | Stage::Verifying) => copy.held(),
+            (Some(copy), stage) if stage.is_unopened() => copy.held(),
             _ => Held {
                 reach: Reach {
                     restarts: self.order.restarts,

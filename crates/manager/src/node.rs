@@ -110,6 +110,11 @@ pub enum Reading {
     Restore,
     /// Likewise, without keys, see `cold`.
     Inspect,
+    /// For a node whose files lack them, see `cold`.
+    Lend {
+        slot: governance::NodeSlot,
+        first: Index,
+    },
     Feed {
         place: usize,
     },

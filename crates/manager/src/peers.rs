@@ -173,7 +173,7 @@ impl Node {
                 return;
             };
             let bytes_max = match session.who {
-                Who::Node { .. } => PEER_MESSAGE_BYTES_MAX,
+                Who::Node { .. } | Who::Cold => PEER_MESSAGE_BYTES_MAX,
                 Who::Sponsor => SPONSOR_MESSAGE_BYTES_MAX,
                 _ => STRANGER_MESSAGE_BYTES_MAX,
             };

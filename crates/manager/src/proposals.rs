@@ -87,11 +87,15 @@ impl Node {
 
     /// The first entry after the network lost its quorum; the last of its epoch.
     fn append_restart(&mut self, command: Command, out: &mut Vec<Output>) {
-        let epoch = match &command {
-            Command::NetworkRestart(restart) => restart.opening.epoch,
-            _ => self.order.epoch,
+        let Command::NetworkRestart(restart) = &command else {
+            unreachable!("nothing else is kept for a restart");
         };
-        let configuration = Configuration::of([self.id]);
+        let epoch = restart.opening.epoch;
+        let configuration = Configuration {
+            voters: [self.id].into(),
+            incoming: None,
+            learners: restart.learners.clone(),
+        };
         self.append_command(Kind::Administrative, command, Some(configuration), out);
         if let Some(leading) = &mut self.order.leading {
             leading.epoch = epoch;

@@ -59,6 +59,10 @@ impl Node {
         if let Reading::Inspect = why {
             return self.inspected(&read, out);
         }
+        if let Reading::Lend { slot, first } = why {
+            let given = read.failure.is_empty() && read.first == first.0;
+            return self.lend(&slot, first, if given { read.entries } else { Vec::new() }, out);
+        }
         if !read.failure.is_empty() {
             return self.end(
                 out,
@@ -90,7 +94,9 @@ impl Node {
             }
         }
         match why {
-            Reading::Restore | Reading::Inspect => unreachable!("handled above"),
+            Reading::Restore | Reading::Inspect | Reading::Lend { .. } => {
+                unreachable!("handled above")
+            }
             Reading::Feed { place } => self.fed(place, entries, out),
             Reading::History {
                 worker,

@@ -45,9 +45,25 @@ impl Local {
         }
     }
 
-    /// How many entries there are, if none is missing before them.
-    pub fn whole(&self) -> Option<Index> {
-        (self.last > Index::ZERO && self.apart.is_none()).then_some(self.last)
+    /// The last of the entries that follow one another from index 1.
+    pub fn lower(&self) -> Index {
+        self.last
+    }
+
+    /// The entries behind a gap, first and last.
+    pub fn apart(&self) -> Option<(Index, Index)> {
+        self.apart
+    }
+
+    /// The last of all.
+    pub fn last(&self) -> Index {
+        self.apart.map_or(self.last, |(_, last)| last)
+    }
+
+    /// Those that were missing before the ones apart are there.
+    pub fn filled(&mut self) {
+        self.last = self.last();
+        (self.apart, self.tail) = (None, None);
     }
 
     /// The host was told to remove this index and all after it.

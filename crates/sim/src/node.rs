@@ -73,6 +73,8 @@ pub struct Node {
     found: Option<u64>,
     /// The operator told the manager to stop.
     pub stopping: bool,
+    /// It ended to take part in the restart of the network.
+    pub again: bool,
     /// Manager and worker did not come to rest.
     pub spins: bool,
     /// What this host adds to the true time.
@@ -106,6 +108,7 @@ impl Node {
             joining: false,
             found: None,
             stopping: false,
+            again: false,
             spins: false,
             skew_ms: 0,
             lied_at: None,

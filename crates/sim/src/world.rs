@@ -345,7 +345,8 @@ impl World {
             Event::Start { place } => {
                 if self.nodes[place].incarnation > 0 {
                     self.report.restarts += 1;
-                    if !self.dark {
+                    // One that left to restart the network is among those who must keep their disks.
+                    if !self.dark && !std::mem::take(&mut self.nodes[place].again) {
                         self.alter_disk(place);
                     }
                 }

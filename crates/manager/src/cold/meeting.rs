@@ -73,9 +73,8 @@ impl Node {
         for connection in late.into_iter().chain(lost) {
             self.drop_connection(connection, "not heard in time", out);
         }
-        let Some(constitution) = self.cold_state().constitution() else {
-            return;
-        };
+        let constitution = self.cold_state().constitution();
+        let constitution = constitution.unwrap_or(&self.setup.constitution);
         let addresses: Vec<String> = constitution
             .nodes
             .iter()
@@ -109,7 +108,7 @@ impl Node {
     fn meets(&self) -> bool {
         let cold = &self.cold;
         match self.phase {
-            Phase::Joining | Phase::Restoring => cold.stage >= Stage::Meeting,
+            Phase::Joining | Phase::Restoring => cold.stage >= Stage::Filling,
             Phase::Admitted => {
                 cold.stage == Stage::Restarted
                     || cold
@@ -208,7 +207,11 @@ impl Node {
                 self.cold_met(connection, out);
             }
             Says::Refused { reason } => log(out, 4, "cold", &format!("refused: {reason}")),
-            Says::Present(_) | Says::Ask { .. } | Says::Grant { .. } => {
+            Says::Present(_)
+            | Says::Ask { .. }
+            | Says::Grant { .. }
+            | Says::Want { .. }
+            | Says::Lent { .. } => {
                 let slot = self.cold.talks.get(&connection).filter(|talk| talk.met);
                 let Some(slot) = slot.and_then(|talk| talk.slot.clone()) else {
                     return self.drop_connection(connection, "it speaks before it is met", out);
@@ -220,6 +223,8 @@ impl Node {
                 met.heard = now;
                 match says {
                     Says::Present(present) => met.present = Some(present),
+                    Says::Want { first, last } => self.lent_wanted(&slot, (first, last), out),
+                    Says::Lent { first, entries } => self.lent(first, entries, out),
                     Says::Ask { epoch, seal } => self.partials_wanted(&slot, epoch, &seal, out),
                     Says::Grant {
                         epoch,
@@ -265,7 +270,7 @@ impl Node {
     ) -> Result<(), String> {
         let talk = self.cold.talks.get(&connection).ok_or("no dialogue")?;
         let state = self.cold_state();
-        let constitution = state.constitution().ok_or("nothing was read yet")?;
+        let constitution = state.constitution().unwrap_or(&self.setup.constitution);
         let tuple = signed_by_owner(constitution, credentials, key, self.clock)
             .map_err(|unfit| unfit.text)?;
         let tuple = tuple.tuple();
@@ -334,6 +339,9 @@ impl Node {
             return;
         };
         talk.met = true;
+        if let Some(session) = self.sessions.get(connection) {
+            session.who = Who::Cold;
+        }
         self.cold.asked = Millis::ZERO;
         let slot = talk.slot.clone().expect("proven before");
         let text = format!("met {} of {}", slot.address, slot.owner);

@@ -39,7 +39,7 @@ impl Node {
 
     fn cold_voters(&self) -> Halves {
         let era: &Era = match (&self.cold.copy, self.cold.stage) {
-            (Some(copy), Stage::Reading | Stage::Meeting | Stage::Verifying) => &copy.era,
+            (Some(copy), stage) if stage.is_unopened() => &copy.era,
             _ => &self.era,
         };
         era.voters(self.cold_state())

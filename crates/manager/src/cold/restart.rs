@@ -82,16 +82,33 @@ impl Node {
             self.clock,
         )
         .map_err(|unfit| unfit.text)?;
-        let admission = self.state.admit(&tuple).map_err(|e| e.to_string())?;
-        let by = admission.id();
-        let node = admission
-            .command(
-                &attested,
-                made.evidence.to_vec(),
-                made.endorsements.to_vec(),
-                challenge.to_vec(),
-            )
-            .map_err(|e| e.to_string())?;
+        let admitted = |key: &crypto::PublicKey| {
+            let node = self.state.node_by_key(key).filter(|n| n.is_served());
+            node.map(|node| node.id)
+        };
+        // Its admission may have been under way when the quorum was lost, as may that of others.
+        let (by, node) = match admitted(&key) {
+            Some(id) => (id, None),
+            None => {
+                let admission = self.state.admit(&tuple).map_err(|e| e.to_string())?;
+                let id = admission.id();
+                let (evidence, endorsements) = (&made.evidence, &made.endorsements);
+                let command = admission.command(
+                    &attested,
+                    evidence.to_vec(),
+                    endorsements.to_vec(),
+                    challenge.to_vec(),
+                );
+                (id, Some(command.map_err(|e| e.to_string())?))
+            }
+        };
+        let learners: BTreeSet<_> = self
+            .cold
+            .met
+            .values()
+            .filter_map(|met| admitted(&met.key))
+            .filter(|id| *id != by)
+            .collect();
         let shared = self.state.keys().shared();
         let opening = self
             .keyring
@@ -128,8 +145,8 @@ impl Node {
         Ok(NetworkRestart {
             restarts: self.order.restarts + 1,
             by,
-            node: Some(node),
-            learners: BTreeSet::new(),
+            node,
+            learners,
             present,
             granted_by: self.cold.opened_by.clone(),
             opening,

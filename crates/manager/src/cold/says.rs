@@ -3,7 +3,7 @@
 use governance::EpochSeal;
 use minicbor::{Decode, Encode};
 use threshold::Partial;
-use types::{Digest, Epoch, NetworkId};
+use types::{Digest, Epoch, Index, NetworkId};
 
 use super::choice::Held;
 use crate::wire::Credentials;
@@ -51,6 +51,21 @@ pub enum Says {
         session_key: Partial,
         #[n(2)]
         history_key: Partial,
+    },
+    /// Lend me these entries, which my files lack.
+    #[n(7)]
+    Want {
+        #[n(0)]
+        first: Index,
+        #[n(1)]
+        last: Index,
+    },
+    #[n(8)]
+    Lent {
+        #[n(0)]
+        first: Index,
+        #[n(1)]
+        entries: Vec<minicbor::bytes::ByteVec>,
     },
     /// What was asked for is not given.
     #[n(6)]

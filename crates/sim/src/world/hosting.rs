@@ -305,6 +305,7 @@ impl World {
         if !expected {
             self.failed = Some(format!("node {place} ended: {reason} (code {code})"));
         }
+        node.again = code == EXIT_AGAIN;
         if node.read_spoilt.take().is_some() {
             self.report.corruptions_detected += 1;
         }
