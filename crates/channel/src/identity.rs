@@ -16,7 +16,7 @@ pub struct KeyMismatch;
 #[derive(Clone)]
 pub struct Identity {
     pub(crate) resolver: Arc<SingleCertAndKey>,
-    leaf: Certificate,
+    pub(crate) leaf: Certificate,
 }
 
 impl Identity {

@@ -17,6 +17,7 @@ mod certificate;
 mod flow;
 mod identity;
 mod names;
+mod remote;
 mod settings;
 mod verifier;
 
@@ -27,6 +28,7 @@ pub use certificate::{
 pub use flow::{Broken, Channel, NotSent, Peer};
 pub use identity::{Identity, KeyMismatch};
 pub use names::{ADMINISTRATIVE, HTTP1, NODE, protocol_name};
+pub use remote::RemoteKey;
 pub use settings::{Acceptor, Connector, Trust};
 
 #[cfg(test)]

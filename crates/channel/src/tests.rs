@@ -486,3 +486,30 @@ fn evidence_of_any_length_that_fits_travels_in_a_handshake() {
     ));
     assert_eq!(evidence_of(&own(&vn, "no statement")), None);
 }
+
+#[derive(Debug)]
+struct Module(SigningKey);
+
+impl RemoteKey for Module {
+    fn sign(&self, content: &[u8]) -> Result<crypto::Signature, String> {
+        Ok(self.0.sign(content))
+    }
+}
+
+#[test]
+fn a_key_that_is_elsewhere_signs_handshakes() {
+    let (_, acceptor) = node_pair();
+    let ada = key(9);
+    let chain = [own(&ada, "ada")];
+    // Often enough that r or s begins with a zero, or with a bit that DER keeps clear.
+    let remote = Identity::remote(std::sync::Arc::new(Module(ada)), &chain).expect("a chain");
+    let connector = Connector::new(&remote, Trust::Any, &[NODE]);
+    for _ in 0..64 {
+        let pair = Pair::open(&connector, &acceptor);
+        assert_eq!(pair.server.ready().expect("open").chain, chain);
+    }
+    // Somebody else's certificate does not help.
+    let thief = Identity::remote(std::sync::Arc::new(Module(key(10))), &chain).expect("a chain");
+    let mut pair = Pair::new(&Connector::new(&thief, Trust::Any, &[NODE]), &acceptor);
+    assert!(pair.carry(usize::MAX).is_err());
+}

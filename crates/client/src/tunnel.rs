@@ -1,12 +1,12 @@
 //! One attested channel to a node, without a socket: ciphertext in and out, plaintext in and out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use channel::{Channel, Connector, NotSent};
 use types::Millis;
 
-use crate::{Identity, Node, Problem, Trust};
+use crate::{Identity, ModuleKey, Node, Problem, Signer, Trust};
 
 /// What to talk to on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +28,36 @@ impl Entrance {
     /// # Errors
     /// [`Problem::Identity`]: the key is not the certificate's.
     pub fn new(identity: &Identity, trust: Trust, surface: &Surface) -> Result<Self, Problem> {
+        let ours = channel::Identity::new(&identity.key, &identity.chain)
+            .map_err(|error| Problem::Identity(error.to_string()))?;
+        Ok(Self::of(&ours, trust, surface))
+    }
+
+    /// With a key that may be in a hardware security module, which then signs each handshake.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the key is not the certificate's.
+    pub fn with_signer(signer: Signer, trust: Trust, surface: &Surface) -> Result<Self, Problem> {
+        match signer {
+            Signer::File(identity) => Self::new(&identity, trust, surface),
+            Signer::Module { key, chain } => {
+                let ours = channel::Identity::remote(Arc::new(InModule(Mutex::new(key))), &chain)
+                    .ok_or_else(|| Problem::Identity("the key has no certificate".into()))?;
+                Ok(Self::of(&ours, trust, surface))
+            }
+        }
+    }
+
+    fn of(ours: &channel::Identity, trust: Trust, surface: &Surface) -> Self {
         let name = match surface {
             Surface::Administrative => channel::ADMINISTRATIVE.to_vec(),
             Surface::Application(protocol) => channel::protocol_name(protocol),
         };
-        let ours = channel::Identity::new(&identity.key, &identity.chain)
-            .map_err(|error| Problem::Identity(error.to_string()))?;
-        let connector = Connector::new(&ours, trust.for_handshake(), &[&name]);
-        Ok(Self {
+        let connector = Connector::new(ours, trust.for_handshake(), &[&name]);
+        Self {
             connector,
             trust: Arc::new(trust),
-        })
+        }
     }
 
     /// Starts a tunnel to `address` (`host:port`); drain it at once.
@@ -59,6 +78,17 @@ impl Entrance {
             node: None,
             answered: false,
         })
+    }
+}
+
+/// A module's session is for one thread at a time.
+#[derive(Debug)]
+struct InModule(Mutex<ModuleKey>);
+
+impl channel::RemoteKey for InModule {
+    fn sign(&self, content: &[u8]) -> Result<crypto::Signature, String> {
+        let key = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        key.sign(content).map_err(|problem| problem.to_string())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use client::{Identity, Problem, Signer};
+use channel::{Acceptor, Channel};
+use client::{Entrance, Identity, Problem, Signer, Surface, Trust};
 use crypto::{CertificateRequest, Context, Entropy, SigningKey, Zeroizing, issue, verify1};
-use types::Millis;
+use types::{Millis, NetworkId};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
@@ -74,6 +75,44 @@ fn a_key_in_a_token_signs_as_a_file_does() {
         .env(DIRECTORY, directory.path()));
 }
 
+/// The key in the token opens a channel, and the node sees whose it is.
+fn connect(signer: Signer, ada: &Identity) {
+    let (from, to) = (Millis(0), Millis(1_000_000));
+    let network = SigningKey::generate(&mut Entropy::new(&[2; 32]));
+    let certificate = channel::network_certificate(&network, "test", from, to, [2; 16]);
+    let node = SigningKey::generate(&mut Entropy::new(&[3; 32]));
+    let statement = channel::NodeCertificate {
+        network: NetworkId([1; 32]),
+        restarts: 0,
+        common_name: "vn",
+        names: &[],
+        evidence: &[],
+        endorsements: &[],
+        not_before: from,
+        not_after: to,
+        serial: [3; 16],
+    };
+    let leaf = channel::node_certificate(&statement, node.public(), &network, &certificate);
+    let chain = [leaf.expect("short"), certificate.clone()];
+    let identity = channel::Identity::new(&node, &chain).expect("own key");
+    let mut server = Channel::accept(&Acceptor::new(&identity, &[b"coco-kv/1"]));
+    let surface = Surface::Application("kv".into());
+    let entrance = Entrance::with_signer(signer, Trust::pinned(certificate), &surface);
+    let entrance = entrance.expect("a key and its certificate");
+    let mut tunnel = entrance.tunnel("vn.example:1").expect("an address");
+    let mut plaintext = Vec::new();
+    while server.ready().is_none() {
+        server
+            .received(&tunnel.drain(), &mut plaintext)
+            .expect("a whole handshake");
+        tunnel
+            .received(&server.drain(), Millis(1), &mut plaintext)
+            .expect("a node of the network");
+    }
+    let seen = &server.ready().expect("just seen").chain[0];
+    assert_eq!(seen.key(), ada.key.public());
+}
+
 fn sign_in(directory: &Path) {
     let uri = |object: &str, pin: &str| {
         format!(
@@ -92,7 +131,8 @@ fn sign_in(directory: &Path) {
     let object = signer.sign1(Context::NodeTuple, b"for").expect("signed");
     let signed = verify1(ada.key.public(), Context::NodeTuple, &object).expect("ada's signature");
     assert_eq!(signed.payload(), b"for");
-    drop(signer); // The last session ends the login, so that wrong PINs show.
+    connect(signer, &ada);
+    // The last session ends the login, so that wrong PINs show.
 
     for (uri, told) in [
         (uri("other", "pin"), "no such private key"),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use client::{Entrance, Identity, Surface, Trust, read_certificate};
+use client::{Entrance, Problem, Signer, Surface, Trust, read_certificate};
 use tokio::net::TcpListener;
 
 use crate::failure::{Doing, Failure};
@@ -33,9 +33,13 @@ use users::Users;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gateway {
-    /// Key and certificate chain of the actor for whom the tools act (PEM)
+    /// Key and certificate chain of the actor for whom the tools act (PEM), or the pkcs11: URI of a key in a
+    /// hardware security module
+    #[arg(long, value_name = "FILE|URI")]
+    identity: String,
+    /// Certificate chain of a key in a module (PEM), if the module does not keep it
     #[arg(long, value_name = "FILE")]
-    identity: PathBuf,
+    certificates: Option<PathBuf>,
     /// The pinned network identity certificate (PEM)
     #[arg(long, value_name = "FILE")]
     network: PathBuf,
@@ -79,12 +83,21 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
         .with_ansi(false)
         .with_max_level(tracing::Level::INFO)
         .init();
-    let identity = Identity::read(&arguments.identity)?;
+    let signer = Signer::open(
+        &arguments.identity,
+        arguments.certificates.as_deref(),
+        &mut || {
+            let text = "a passphrase protects the key, and a gateway works unattended: give it an identity \
+                        of its own (`coco member identity`), or a key in a module";
+            Err(Problem::Identity(text.into()))
+        },
+    )?;
+    let name = signer.chain()[0].subject().to_owned();
     let users = arguments.users.as_deref().map(Users::read).transpose()?;
     let users = users.map(Arc::new);
     let settings = Settings {
         entrance: entrance(
-            &identity,
+            signer,
             &arguments.network,
             arguments.constitution.as_deref(),
             &arguments.protocol,
@@ -108,7 +121,7 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
             arguments.listen,
             arguments.protocol,
             arguments.nodes.join(", "),
-            identity.name()
+            name
         );
         tokio::select! {
             () = serve(listener, settings) => Ok(()),
@@ -118,7 +131,7 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
 }
 
 fn entrance(
-    identity: &Identity,
+    signer: Signer,
     network: &Path,
     constitution: Option<&Path>,
     protocol: &str,
@@ -127,8 +140,8 @@ fn entrance(
     if let Some(path) = constitution {
         trust = trust.with_constitution(crate::network::read(path)?);
     }
-    Ok(Entrance::new(
-        identity,
+    Ok(Entrance::with_signer(
+        signer,
         trust,
         &Surface::Application(protocol.to_owned()),
     )?)
