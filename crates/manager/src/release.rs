@@ -199,7 +199,8 @@ impl Node {
 
     /// Attests anew, and asks to be given the keys.
     fn ask_release(&mut self, out: &mut Vec<Output>) {
-        let leads = self.leader() == Some(self.id);
+        // Elected is enough: without the keys its term does not open.
+        let leads = self.order.leading.is_some();
         if leads && !self.keyring.holds(self.order.epoch) {
             // Nobody can record anything; it is recorded afterwards.
             self.releases.unrecorded = Some(self.order.epoch);
