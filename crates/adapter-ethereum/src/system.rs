@@ -24,11 +24,11 @@ use revm::primitives::AddressSet;
 use revm::primitives::hardfork::SpecId;
 use types::ActorId;
 
-pub(crate) use identity::{Entry, entry, token_is_revoked, version};
+pub(crate) use identity::{entry, token_is_revoked, version};
 pub(crate) use ledger::NETWORK_SLOT;
 pub use logs::reader as log_reader;
 pub(crate) use padding::pad;
-pub(crate) use policy::{policy_slot, refresh_slot};
+pub(crate) use policy::policy_slot;
 
 const fn at(n: u8) -> Address {
     let mut bytes = [0; 20];
