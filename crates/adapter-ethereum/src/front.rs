@@ -18,6 +18,7 @@ mod lookup;
 mod methods;
 mod params;
 mod proof;
+mod raw;
 mod signin;
 mod simulate;
 mod slots;

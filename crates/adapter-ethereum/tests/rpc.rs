@@ -729,3 +729,43 @@ fn an_openzeppelin_token_works() {
     let failed = node.send(2, TxKind::Call(address), transfer(1));
     assert_eq!(failed["status"], "0x0");
 }
+
+#[test]
+fn calls_take_access_lists() {
+    let node = Node::new();
+    let list = json!([{"address": COUNTER, "storageKeys": [B256::ZERO]}]);
+    let call = json!([{"to": COUNTER, "accessList": list}, "latest"]);
+    let counted = json!(B256::with_last_byte(1));
+    assert_eq!(node.ok("eth_call", call.clone()), counted);
+    let gas = node.ok("eth_estimateGas", call);
+    assert!(gas.as_str().is_some_and(|gas| gas > "0xa000"), "{gas}");
+    let slots = json!({COUNTER.to_string(): [B256::ZERO, "0x1"]});
+    assert_eq!(
+        node.ok("eth_getStorageValues", json!([slots, "latest"])),
+        json!({format!("{COUNTER:?}"): [B256::ZERO, B256::ZERO]})
+    );
+}
+
+#[test]
+fn raw_bytes_are_those_that_are_hashed() {
+    let node = Node::new();
+    let receipt = node.send(0, TxKind::Call(COUNTER), vec![]);
+    let keccak = |bytes: &Value| -> Value {
+        let bytes: Bytes = serde_json::from_value(bytes.clone()).expect("hexadecimal");
+        json!(keccak256(bytes))
+    };
+    let header = node.ok("debug_getRawHeader", json!(["latest"]));
+    assert_eq!(keccak(&header), receipt["blockHash"]);
+    let hash = &receipt["transactionHash"];
+    assert_eq!(
+        keccak(&node.ok("debug_getRawTransaction", json!([hash]))),
+        *hash
+    );
+    let block = node.ok("debug_getRawBlock", json!(["0x1"]));
+    let size = node.ok("eth_getBlockByNumber", json!(["0x1", false]))["size"].clone();
+    let bytes = block.as_str().expect("text").len() / 2 - 1;
+    assert_eq!(size, format!("{bytes:#x}"));
+    let receipts = node.ok("debug_getRawReceipts", json!(["0x1"]));
+    assert_eq!(receipts.as_array().map(Vec::len), Some(1));
+    assert_eq!(node.ok("debug_getRawBlock", json!(["0x9"])), Value::Null);
+}

@@ -270,6 +270,9 @@ pub(crate) fn answer(
             let name = name(params)?;
             json!(name.is_some_and(|name| session.interests().unsubscribe(stream, &name))).into()
         }
+        raw if super::raw::is_raw(raw) && rules.access().is_none() => {
+            super::raw::answer(session, context, raw, params)?.into()
+        }
         closed if is_closed(closed) => {
             return Err(RpcError::new(
                 -32004,
