@@ -18,6 +18,7 @@ mod connection;
 mod http;
 mod identity;
 mod module;
+mod parts;
 mod problem;
 mod receipt;
 mod share_key;
@@ -31,6 +32,10 @@ pub use http::{Http, Retry};
 pub use http1::ClientResponse;
 pub use identity::{Identity, Passphrase, certificate_to_pem, read_certificate};
 pub use module::ModuleKey;
+pub use parts::{
+    AuditPart, PARTS_TEXT_BYTES_MAX, RecoveryPart, SessionKeys, auditor_key_from_pem,
+    auditor_key_to_pem,
+};
 pub use problem::Problem;
 pub use receipt::{Claim, ReceiptFile, Receipts, Unproven, Wanted};
 pub use share_key::{read_share_key, share_key_to_locked_pem, share_key_to_pem};

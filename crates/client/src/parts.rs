@@ -157,10 +157,7 @@ pub struct SessionKeys {
 
 #[derive(Encode, Decode)]
 #[cbor(transparent)]
-struct KeyBytes(
-    #[cbor(n(0), with = "minicbor::bytes")]
-    [u8; 32],
-);
+struct KeyBytes(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
 
 impl Drop for KeyBytes {
     fn drop(&mut self) {
@@ -206,7 +203,11 @@ impl SessionKeys {
     /// # Errors
     /// [`Problem::Identity`]: whoever gave the file.
     pub fn from_pem(text: &str) -> Result<Self, Problem> {
-        read(text, KEYS, "`coco recover open` and `coco audit open` make one")
+        read(
+            text,
+            KEYS,
+            "`coco recover open` and `coco audit open` make one",
+        )
     }
 }
 
@@ -223,7 +224,9 @@ fn read<T: Encode<()> + for<'b> Decode<'b, ()>>(
     let bytes = block(text, label, made)?;
     let value = minicbor::decode(&bytes).ok();
     let value = value.filter(|value| *Zeroizing::new(cbor(value)) == *bytes);
-    value.ok_or_else(|| Problem::Identity(format!("the content of -----BEGIN {label}----- is damaged")))
+    value.ok_or_else(|| {
+        Problem::Identity(format!("the content of -----BEGIN {label}----- is damaged"))
+    })
 }
 
 fn block(text: &str, label: &str, made: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
@@ -250,7 +253,10 @@ mod tests {
         let text = keys.to_pem();
         let again = SessionKeys::from_pem(&text).expect("own text");
         assert_eq!(again.network, keys.network);
-        assert_eq!(again.iter().collect::<Vec<_>>(), [(Epoch(1), &[4; 32]), (Epoch(2), &[3; 32])]);
+        assert_eq!(
+            again.iter().collect::<Vec<_>>(),
+            [(Epoch(1), &[4; 32]), (Epoch(2), &[3; 32])]
+        );
         assert!(again.keyring().holds(Epoch(2)) && !again.keyring().holds(Epoch(3)));
         assert!(RecoveryPart::from_pem(&text).is_err() && AuditPart::from_pem(&text).is_err());
         let longer = pem_block(KEYS, &[cbor(&keys), vec![0]].concat());

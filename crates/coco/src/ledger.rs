@@ -14,11 +14,14 @@ use ledger::{Kind, chunk};
 
 use crate::failure::{Code, Doing, Failure};
 
+mod opened;
 mod show;
 
 mod rules;
 mod snapshots;
 mod verify;
+
+mod copy;
 
 mod export;
 
@@ -44,6 +47,8 @@ pub(crate) enum LedgerCommand {
     /// Brings a backup back into an empty directory
     Restore(restore::Restore),
 }
+
+pub(crate) use copy::{Copy, SignedRoot};
 
 pub(crate) fn run(command: &LedgerCommand) -> Result<(), Failure> {
     match command {

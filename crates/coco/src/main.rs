@@ -25,6 +25,10 @@ mod bench;
 
 mod ledger;
 mod receipt;
+
+mod audit;
+mod recover;
+
 mod status;
 
 mod simulate;
@@ -71,6 +75,12 @@ enum What {
     /// Fetches and verifies proofs of single transactions
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
+    /// Opens the ledger of a lost network, with M actors' share keys and files alone
+    #[command(subcommand)]
+    Recover(recover::RecoverCommand),
+    /// Opens the epochs that a vote granted to an auditor
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Runs simulated networks, each in one thread from one seed
     Sim(simulate::Simulate),
 }
@@ -101,6 +111,8 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Bench(arguments) => bench::run(arguments),
         What::Ledger(command) => ledger::run(command),
         What::Receipt(command) => receipt::run(command),
+        What::Recover(command) => recover::run(command),
+        What::Audit(command) => audit::run(command),
         What::Sim(arguments) => simulate::run(arguments),
     }
 }

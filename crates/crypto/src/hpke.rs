@@ -50,6 +50,21 @@ impl HpkeKey {
         }
     }
 
+    /// Reads an exported key. Any 32 bytes are one.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        let private = Private::from_bytes(bytes).expect("any 32 bytes are an X25519 key");
+        let public = X25519HkdfSha256::sk_to_pk(&private);
+        Self {
+            private: Box::new(private),
+            public: public.to_bytes().into(),
+        }
+    }
+
+    /// The 32 bytes to write into the holder's key file.
+    pub fn export(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.private.to_bytes().into())
+    }
+
     /// What others seal to.
     pub fn public(&self) -> &[u8; 32] {
         &self.public
@@ -238,6 +253,9 @@ mod tests {
             let opened = key.open(b"info", b"aad", &sealed[..length]);
             assert_eq!(opened, Err(NotAuthentic), "{length} bytes");
         }
+        let read = HpkeKey::from_bytes(&key.export());
+        assert_eq!(read.public(), key.public());
+        assert!(read.open(b"info", b"aad", &sealed).is_ok());
         let again = seal(key.public(), b"info", b"aad", b"a share", entropy).expect("a key");
         assert_ne!(again, sealed, "each has an ephemeral key of its own");
     }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crypto::Entropy;
-use threshold::{ActorIndex, Ciphertext, Combiner, KeyShare, Partial, TransportKey, Verified};
+use threshold::{
+    ActorIndex, Ciphertext, Combiner, KeyShare, Partial, Secret, TransportKey, Verified,
+};
 use types::{Digest, Epoch};
 
 use crate::{EpochKey, EpochKeys, EpochRecord, EpochSeal, Keys, SharedKey};
@@ -77,24 +79,32 @@ impl ShareCache {
     }
 }
 
-/// The session key of an epoch from M actors' parts of it, for whoever may have that epoch and no other.
+/// The session key of an epoch from M actors' parts of it, for whoever may have that epoch and no other,
+/// and who gave parts that are wrong.
 ///
 /// # Errors
-/// Who gave a part that is wrong, or how many are missing.
+/// How many parts are missing, and who gave wrong ones.
 pub fn open_session(
     records: &Keys,
     epoch: Epoch,
     parts: &[Partial],
-) -> Result<threshold::Secret, String> {
+) -> Result<(Secret, Vec<String>), String> {
     let (_, seal, shared) = sealed(records, epoch).ok_or_else(|| no_seal(epoch))?;
     let (session, _) = verified(shared, seal, epoch).ok_or("the epoch's seal is wrong")?;
     let mut combiner = Combiner::new(session);
+    let mut dropped = Vec::new();
     for part in parts {
-        combiner
-            .add(part)
-            .map_err(|bad| wrong(shared, bad.holder))?;
+        if let Err(bad) = combiner.add(part) {
+            dropped.push(wrong(shared, bad.holder));
+        }
     }
-    combiner.open().map_err(|few| few.to_string())
+    match combiner.open() {
+        Ok(key) => Ok((key, dropped)),
+        Err(few) => {
+            dropped.push(few.to_string());
+            Err(dropped.join("; "))
+        }
+    }
 }
 
 fn no_seal(epoch: Epoch) -> String {

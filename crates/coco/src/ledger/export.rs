@@ -13,6 +13,7 @@ use ledger::{Entry, Kind, chunk, inspect};
 use serde_json::{Value, json};
 use types::Index;
 
+use super::opened::Opener;
 use super::{Files, kind, read_sound, wrong};
 use crate::failure::{Code, Doing, Failure};
 
@@ -26,6 +27,9 @@ pub(crate) struct Export {
     /// Last entry; without it, all that are there
     #[arg(long)]
     to: Option<u64>,
+    /// Session keys that were opened: entries come with their contents
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Writes into this file, which must not exist, and not to the standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -55,6 +59,7 @@ fn lines(arguments: &Export, out: &mut impl Write) -> Result<(), Failure> {
     // The number of the next leaf, while all entries before were seen.
     let mut leaves = None;
     let mut next = Index(1);
+    let mut opener = Opener::read(arguments.keys.as_deref())?;
     for path in Files::list(&arguments.directory)?.chunks {
         let bytes = read_sound(&path)?;
         let reader = chunk::Reader::new(bytes).map_err(|bad| torn_or_wrong(&path, &bad))?;
@@ -62,6 +67,9 @@ fn lines(arguments: &Export, out: &mut impl Write) -> Result<(), Failure> {
             let (_, bytes) = item.map_err(|bad| torn_or_wrong(&path, &bad))?;
             let entry = inspect(&bytes).map_err(|bad| wrong(&path, &bad))?;
             let index = entry.header.index;
+            if let Some(opener) = &mut opener {
+                opener.learn(&entry);
+            }
             if index == Index(1) {
                 leaves = Some(0);
             } else if index != next {
@@ -76,7 +84,7 @@ fn lines(arguments: &Export, out: &mut impl Write) -> Result<(), Failure> {
             if arguments.to.is_some_and(|to| index.0 > to) {
                 return Ok(());
             }
-            match write(&entry, first, out) {
+            match write(&entry, first, opener.as_ref(), out) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
                 written => written.doing(|| "write the lines".to_owned())?,
             }
@@ -93,14 +101,22 @@ fn torn_or_wrong(path: &std::path::Path, bad: &chunk::BadChunk) -> Failure {
     }
 }
 
-fn write(entry: &Entry, first_leaf: Option<u64>, out: &mut impl Write) -> std::io::Result<()> {
+fn write(
+    entry: &Entry,
+    first_leaf: Option<u64>,
+    opener: Option<&Opener>,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
     let header = &entry.header;
-    let record = json!({
+    let mut record = json!({
         "record": "entry", "index": header.index, "kind": kind(header.kind), "term": header.term,
         "epoch": header.epoch, "time": header.time, "sealer": header.sealer,
         "restarts": header.restarts, "transactions": entry.leaves.len(),
         "digest": entry.digest, "previous": header.previous, "public": said(entry),
     });
+    if let Some(opener) = opener {
+        record["private"] = opener.to_json(entry);
+    }
     writeln!(out, "{record}")?;
     for (position, leaf) in (0_u64..).zip(entry.leaves.iter()) {
         let number = first_leaf.map(|first| first + position);

@@ -41,6 +41,11 @@ impl Rules {
         }
     }
 
+    /// What governance comes to, if every administrative entry was replayed.
+    pub(super) fn into_state(self) -> Option<State> {
+        matches!(self.history, History::Replayed).then_some(self.state)
+    }
+
     /// What was not checked.
     pub(super) fn unchecked(&self) -> Option<&'static str> {
         match (&self.history, &self.first) {

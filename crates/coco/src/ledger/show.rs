@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ledger::{Entry, chunk, inspect};
 
+use super::opened::Opener;
 use super::{Files, kind, read_sound, wrong};
 use crate::failure::Failure;
 use crate::print;
@@ -19,6 +20,9 @@ pub(crate) struct Show {
     /// Most entries to list
     #[arg(long, default_value_t = 100)]
     count: usize,
+    /// Session keys that were opened: says of each entry what it holds
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Prints one JSON object for each entry
     #[arg(long)]
     json: bool,
@@ -35,13 +39,20 @@ pub(super) fn run(arguments: &Show) -> Result<(), Failure> {
         "transactions",
         "digest",
     ];
+    let mut opener = Opener::read(arguments.keys.as_deref())?;
     let mut rows = vec![columns.map(str::to_owned).to_vec()];
+    if opener.is_some() {
+        rows[0].push("content".to_owned());
+    }
     let mut left = arguments.count;
     'files: for path in Files::list(&arguments.directory)?.chunks {
         let reader = chunk::Reader::new(read_sound(&path)?).map_err(|bad| wrong(&path, &bad))?;
         for item in reader {
             let (_, bytes) = item.map_err(|bad| wrong(&path, &bad))?;
             let entry = inspect(&bytes).map_err(|bad| wrong(&path, &bad))?;
+            if let Some(opener) = &mut opener {
+                opener.learn(&entry);
+            }
             if entry.header.index.0 < arguments.from {
                 continue;
             }
@@ -50,9 +61,15 @@ pub(super) fn run(arguments: &Show) -> Result<(), Failure> {
             }
             left -= 1;
             if arguments.json {
-                println!("{}", to_json(&entry));
+                let mut record = to_json(&entry);
+                if let Some(opener) = &opener {
+                    record["private"] = opener.to_json(&entry);
+                }
+                println!("{record}");
             } else {
-                rows.push(to_row(&entry));
+                let mut row = to_row(&entry);
+                row.extend(opener.as_ref().map(|opener| content(opener, &entry)));
+                rows.push(row);
             }
         }
     }
@@ -60,6 +77,14 @@ pub(super) fn run(arguments: &Show) -> Result<(), Failure> {
         print::table(&rows);
     }
     Ok(())
+}
+
+fn content(opener: &Opener, entry: &Entry) -> String {
+    match opener.open(entry) {
+        None => "sealed".to_owned(),
+        Some(Ok(opened)) => format!("{} bytes", opened.private.len()),
+        Some(Err(bad)) => bad,
+    }
 }
 
 fn to_row(entry: &Entry) -> Vec<String> {

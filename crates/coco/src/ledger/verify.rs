@@ -12,11 +12,11 @@ use std::time::Instant;
 use clap::Args;
 use governance::Constitution;
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::{AuditFact, Auditor, Before, Entry, Known, Prepared, Verdict};
+use ledger::{AuditFact, Auditor, Before, Entry, Known, Prepared, SealKeyring, Verdict};
 
 use super::rules::Rules;
 use super::snapshots::{self, Found};
-use super::{Files, name, read_chunk};
+use super::{Files, name, opened, read_chunk};
 use crate::failure::{Code, Failure};
 use crate::print;
 
@@ -30,6 +30,9 @@ pub(crate) struct Verify {
     /// The constitution that the network started with: only what it endorses is believed
     #[arg(long, value_name = "FILE")]
     constitution: Option<PathBuf>,
+    /// Session keys that were opened (`coco recover open`, `coco audit open`): contents are checked, too
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -43,21 +46,13 @@ pub(super) fn run(arguments: &Verify) -> Result<(), Failure> {
         .as_deref()
         .map(crate::network::read)
         .transpose()?;
-    let network = given.as_ref().map(Constitution::network_id);
-    let mut rules = Rules::new(given);
-    let mut auditor = Auditor::new(|entry: &Entry, before: Before| rules.facts(entry, before));
-    if let Some(network) = network {
-        auditor = auditor.of_network(network);
-    }
-    let bar = progress(&files.chunks, arguments.json);
-    let readers = std::thread::available_parallelism().map_or(1, usize::from);
-    link(&files.chunks, &mut auditor, readers.min(READERS_MAX), &bar)?;
-    bar.finish_and_clear();
-    let mut verdict = auditor.finish();
+    let named = given.is_some();
+    let keys = arguments.keys.as_deref().map(opened::keyring).transpose()?;
+    let (mut verdict, rules) = audit(&files, given, keys, arguments.json)?;
     verdict
         .unchecked
         .extend(rules.unchecked().map(str::to_owned));
-    if network.is_none() {
+    if !named {
         let sentence =
             "that this is the ledger of your network: give its constitution with --constitution";
         verdict.unchecked.push(sentence.to_owned());
@@ -70,6 +65,30 @@ pub(super) fn run(arguments: &Verify) -> Result<(), Failure> {
         tell(&verdict, seconds);
     }
     outcome(&verdict)
+}
+
+/// Audits all files under the constitution of the genesis, with session keys if some are there.
+pub(super) fn audit(
+    files: &Files,
+    given: Option<Constitution>,
+    keys: Option<SealKeyring>,
+    quiet: bool,
+) -> Result<(Verdict, Rules), Failure> {
+    let network = given.as_ref().map(Constitution::network_id);
+    let mut rules = Rules::new(given);
+    let mut auditor = Auditor::new(|entry: &Entry, before: Before| rules.facts(entry, before));
+    if let Some(network) = network {
+        auditor = auditor.of_network(network);
+    }
+    if let Some(keys) = keys {
+        auditor = auditor.with_keys(keys);
+    }
+    let bar = progress(&files.chunks, quiet);
+    let readers = std::thread::available_parallelism().map_or(1, usize::from);
+    link(&files.chunks, &mut auditor, readers.min(READERS_MAX), &bar)?;
+    bar.finish_and_clear();
+    let verdict = auditor.finish();
+    Ok((verdict, rules))
 }
 
 fn outcome(verdict: &Verdict) -> Result<(), Failure> {

@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crypto::{Certificate, CertificateRequest, Entropy, SigningKey, Zeroizing, issue, sha256};
+use crypto::{
+    Certificate, CertificateRequest, Context, Entropy, SigningKey, Zeroizing, issue, sha256,
+};
 use governance::{
-    Access, Actor, AdmitNode, Command, Constitution, Genesis, Listed, NetworkIdentity, NodeSlot,
-    NodeTuple, Protocol, Role, Settings, Standing, State, Visibility, Voting,
+    Access, Actor, AdmitNode, Ballot, Change, Choice, Command, Constitution, Draft, Genesis,
+    Listed, NetworkIdentity, NodeSlot, NodeTuple, Protocol, Recorded, Role, Settings,
+    SignedMessage, Standing, State, Visibility, Voting, Window,
 };
 use ledger::snapshot::{self, Digesting, Part, Sealing};
 use ledger::{Content, Header, Kind, SealKeyring, Sealer, Tree, chunk, sign_root};
@@ -17,6 +20,7 @@ use tee::software::Statement;
 use tee::{
     Accepted, CodeIdentity, CodeManifest, CodeState, Manifest, Platform, Purpose, Root, Strength,
 };
+use threshold::TransportKey;
 use types::{Digest, Epoch, Height, Index, Millis, NodeId, Term};
 
 const DAY: u64 = 86_400_000;
@@ -72,15 +76,54 @@ impl Default for Plan {
     }
 }
 
+/// An actor of a written network.
+pub struct Owner {
+    pub name: String,
+    key: SigningKey,
+    certificate: Certificate,
+    pub node: SigningKey,
+    /// Its share-transport key.
+    pub transport: Option<TransportKey>,
+}
+
+impl Owner {
+    fn new(place: u8, name: &str, transport: Option<TransportKey>) -> Self {
+        // The first is the one of the ledgers of one actor.
+        let seed = if place == 0 { 1 } else { 30 + place };
+        let (key, certificate) = holder(name, seed, None);
+        Self {
+            name: name.into(),
+            key,
+            certificate,
+            node: self::key(100 + place),
+            transport,
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("{}.example:9000", self.name)
+    }
+}
+
+/// Signs evidence.
+struct Launcher {
+    key: SigningKey,
+    certificate: Certificate,
+}
+
 /// Writes a node's files, entry by entry.
 pub struct Writer {
+    pub owners: Vec<Owner>,
+    launcher: Launcher,
+    /// What governance comes to.
+    pub state: State,
     directory: PathBuf,
     key: SigningKey,
-    keyring: SealKeyring,
+    pub keyring: SealKeyring,
     sealer: Sealer,
     tree: Tree,
-    header: Header,
-    constitution: Constitution,
+    pub header: Header,
+    pub constitution: Constitution,
     /// The chunk that is written to.
     chunk: Vec<u8>,
     first: Index,
@@ -90,7 +133,20 @@ pub struct Writer {
 impl Writer {
     /// Makes `directory` with a constitution and the genesis.
     pub fn new(directory: &Path, visibility: Visibility) -> Self {
-        let (owner, certificate) = holder("ada", 1, None);
+        Self::of_actors(directory, visibility, vec![("ada", None)], 1)
+    }
+
+    /// The same with these actors, each with a node in the list, of whom so many open a session key.
+    pub fn of_actors(
+        directory: &Path,
+        visibility: Visibility,
+        actors: Vec<(&str, Option<TransportKey>)>,
+        threshold: u32,
+    ) -> Self {
+        let owners: Vec<Owner> = (0..)
+            .zip(actors)
+            .map(|(place, (name, transport))| Owner::new(place, name, transport))
+            .collect();
         let (root_key, root) = holder("platform root", 4, None);
         let (launcher, launched) = holder("launcher", 5, Some((&root_key, &root)));
         let (network, identity) = holder("network", 6, None);
@@ -98,22 +154,31 @@ impl Writer {
             network: "generated".into(),
             genesis_time_ms: NOW,
             visibility,
-            settings: Settings::default(),
+            settings: Settings {
+                key_threshold: threshold,
+                ..Settings::default()
+            },
             voting: Voting::default(),
             standing: Standing::default(),
             policies: Default::default(),
             succeeds: None,
-            actors: vec![Actor {
-                name: "ada".into(),
-                roles: [Role::Member, Role::Participant].into(),
-                auditor: false,
-                certificates: vec![Listed(certificate.clone())],
-                share_key: None,
-            }],
-            nodes: vec![NodeSlot {
-                owner: "ada".into(),
-                address: "ada.example:9000".into(),
-            }],
+            actors: owners
+                .iter()
+                .map(|owner| Actor {
+                    name: owner.name.clone(),
+                    roles: [Role::Member, Role::Participant].into(),
+                    auditor: false,
+                    certificates: vec![Listed(owner.certificate.clone())],
+                    share_key: owner.transport.as_ref().map(TransportKey::public),
+                })
+                .collect(),
+            nodes: owners
+                .iter()
+                .map(|owner| NodeSlot {
+                    owner: owner.name.clone(),
+                    address: owner.address(),
+                })
+                .collect(),
             protocols: vec![Protocol {
                 name: "kv".into(),
                 version: 1,
@@ -141,38 +206,18 @@ impl Writer {
                 evidence_age_max_ms: 60_000,
             },
         };
+        let launcher = Launcher {
+            key: launcher,
+            certificate: launched,
+        };
+        let node = admission(
+            &constitution,
+            &owners[0],
+            &launcher,
+            NodeId(1),
+            Purpose::Genesis,
+        );
         let node_key = key(100);
-        let tuple = NodeTuple {
-            network: constitution.network_id(),
-            owner: "ada".into(),
-            address: "ada.example:9000".into(),
-            key: *node_key.public(),
-            constitution: constitution.digest(),
-        };
-        let statement = Statement {
-            measurement: MEASUREMENT,
-            report_data: tee::report_data(
-                &tuple.network,
-                Purpose::Genesis,
-                &tuple.key.fingerprint(),
-                b"",
-            ),
-            launch_data: vec![],
-            instance: [7; 16],
-            svn: 1,
-            time: NOW,
-            missing: vec![],
-            shared_user: false,
-        };
-        let node = AdmitNode {
-            id: State::FIRST_NODE,
-            replaces: None,
-            tuple: tuple.sign(&owner),
-            chain: vec![Listed(certificate)],
-            evidence: tee::software::sign(&launcher, &[launched], &statement),
-            endorsements: vec![],
-            challenge: vec![],
-        };
         let genesis = Command::Genesis(Box::new(Genesis {
             constitution: constitution.clone(),
             identity: NetworkIdentity::new(identity, &network).expect("its own key"),
@@ -183,6 +228,9 @@ impl Writer {
         let mut keyring = SealKeyring::new();
         keyring.insert(Epoch(1), Zeroizing::new([1; 32]));
         let mut writer = Self {
+            owners,
+            launcher,
+            state: State::new(),
             directory: directory.to_owned(),
             sealer: Sealer::new(NodeId(1), node_key.public()),
             key: node_key,
@@ -203,8 +251,108 @@ impl Writer {
             first: Index(1),
             snapshots: Vec::new(),
         };
-        writer.put(Kind::Genesis, 0, &genesis.public(), &genesis.private());
+        writer.command(Kind::Genesis, &genesis);
         writer
+    }
+
+    /// Appends an administrative command, which has its effect.
+    pub fn administrative(&mut self, command: &Command) {
+        self.command(Kind::Administrative, command);
+    }
+
+    fn command(&mut self, kind: Kind, command: &Command) {
+        let (index, time) = (self.header.index, self.header.time);
+        let applied = self.state.apply(index, time, command);
+        applied.expect("what the test writes applies");
+        self.put(kind, 0, &command.public(), &command.private());
+    }
+
+    /// Admits the nodes of all owners but the first.
+    pub fn admit_others(&mut self) {
+        for place in 1..self.owners.len() {
+            let owner = &self.owners[place];
+            let id = NodeId(place as u64 + 1); // few
+            let node = admission(&self.constitution, owner, &self.launcher, id, Purpose::Join);
+            self.administrative(&Command::AdmitNode(Box::new(node)));
+        }
+    }
+
+    /// A vote of all owners carries these changes.
+    pub fn vote(&mut self, nonce: u8, changes: Vec<Change>) {
+        let network = self.constitution.network_id();
+        let window = Window {
+            from: self.header.time,
+            until: self.header.time.plus(DAY),
+        };
+        let draft = Draft {
+            title: "of a test".into(),
+            changes,
+        };
+        let version = self.state.constitution_version();
+        let proposed = draft.proposed(network, version, &self.owners[0].name, window, [nonce; 16]);
+        let signed = |owner: &Owner, context, payload: &[u8]| {
+            let object = crypto::sign1(&owner.key, context, payload);
+            Box::new(Recorded {
+                visibility: self.constitution.visibility,
+                message: SignedMessage::new(object, std::slice::from_ref(&owner.certificate)),
+            })
+        };
+        let cbor = proposed.to_cbor();
+        let mut commands = vec![Command::Propose(signed(
+            &self.owners[0],
+            Context::Proposal,
+            &cbor,
+        ))];
+        for owner in &self.owners {
+            let ballot = Ballot {
+                network,
+                proposal: proposed.id(),
+                voter: owner.name.clone(),
+                choice: Choice::For,
+                window,
+                number: 1,
+            };
+            commands.push(Command::Vote(signed(
+                owner,
+                Context::Ballot,
+                &ballot.to_cbor(),
+            )));
+        }
+        for command in commands {
+            let found = self.state.proposal_by_id(&proposed.id());
+            // The votes of some may be enough.
+            if found.is_none_or(|proposal| proposal.is_open()) {
+                self.administrative(&command);
+            }
+        }
+    }
+
+    /// A signed root over all so far.
+    pub fn sign(&mut self) {
+        self.header.kind = Kind::Signature;
+        let frontier = self.tree.frontier();
+        let network = self.constitution.network_id();
+        let body = sign_root(&self.key, network, &self.header, frontier);
+        self.put(Kind::Signature, 0, &body, b"");
+    }
+
+    /// One batch of one transaction with this private part, without a signed root.
+    pub fn batch(&mut self, private: &[u8]) {
+        let height = Height(self.header.index.0);
+        self.put(
+            Kind::Application {
+                protocol: 0,
+                height,
+            },
+            1,
+            b"",
+            private,
+        );
+    }
+
+    /// Writes what there is so far.
+    pub fn flush(&mut self) {
+        self.cut(None);
     }
 
     fn put(&mut self, kind: Kind, units: u64, public: &[u8], private: &[u8]) {
@@ -284,11 +432,7 @@ impl Writer {
             };
             let private = vec![index.0 as u8; plan.bytes * units as usize]; // any bytes, some
             self.put(kind, units, b"", &private);
-            self.header.kind = Kind::Signature;
-            let frontier = self.tree.frontier();
-            let network = self.constitution.network_id();
-            let body = sign_root(&self.key, network, &self.header, frontier);
-            self.put(Kind::Signature, 0, &body, b"");
+            self.sign();
             since += 2;
             if plan.snapshot_every > 0 && since >= plan.snapshot_every && left > 0 {
                 since = 0;
@@ -300,6 +444,44 @@ impl Writer {
 
     pub fn last(&self) -> Index {
         self.header.index.previous()
+    }
+}
+
+/// What admits the node of an owner.
+fn admission(
+    constitution: &Constitution,
+    owner: &Owner,
+    launcher: &Launcher,
+    id: NodeId,
+    purpose: Purpose,
+) -> AdmitNode {
+    let tuple = NodeTuple {
+        network: constitution.network_id(),
+        owner: owner.name.clone(),
+        address: owner.address(),
+        key: *owner.node.public(),
+        constitution: constitution.digest(),
+    };
+    let fingerprint = tuple.key.fingerprint();
+    let statement = Statement {
+        measurement: MEASUREMENT,
+        report_data: tee::report_data(&tuple.network, purpose, &fingerprint, b""),
+        launch_data: vec![],
+        instance: [7; 16],
+        svn: 1,
+        time: NOW,
+        missing: vec![],
+        shared_user: false,
+    };
+    let launched = [launcher.certificate.clone()];
+    AdmitNode {
+        id,
+        replaces: None,
+        tuple: tuple.sign(&owner.key),
+        chain: vec![Listed(owner.certificate.clone())],
+        evidence: tee::software::sign(&launcher.key, &launched, &statement),
+        endorsements: vec![],
+        challenge: vec![],
     }
 }
 
