@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use types::{Index, NodeId, Term};
+use types::{Index, Term};
 
 use crate::{Configuration, LogEntry, Runs};
 
@@ -56,11 +56,11 @@ impl Start {
         Self { log }
     }
 
-    /// The same for the node with which a network goes on that lost its quorum: it decides alone until
-    /// its own next entry brings a configuration.
+    /// The same for the node with which a network goes on that lost its quorum: this configuration is
+    /// in force although no entry brought it yet; the one that opens the term will.
     #[must_use]
-    pub fn alone(mut self, node: NodeId) -> Self {
-        self.log.alone = Some((self.log.last, Configuration::of([node])));
+    pub fn restarting(mut self, configuration: Configuration) -> Self {
+        self.log.restarting = Some((self.log.last, configuration));
         self
     }
 
@@ -103,8 +103,8 @@ pub(crate) struct Log {
     pub(crate) committed: Index,
     pub(crate) persisted: Index,
     applied: Index,
-    /// In force while this is the last entry, see [`Start::alone`]. No entry carries it.
-    alone: Option<(Index, Configuration)>,
+    /// In force while this is the last entry, see [`Start::restarting`]. No entry carries it.
+    restarting: Option<(Index, Configuration)>,
     /// [`WINDOW_ENTRIES_MAX`] unless a test makes it small.
     window_entries_max: Option<usize>,
 }
@@ -211,10 +211,10 @@ impl Log {
 
     /// The configuration in force: the newest, committed or not (thesis 4.1).
     pub(crate) fn configuration(&self) -> &Configuration {
-        if let Some((index, alone)) = &self.alone
+        if let Some((index, configuration)) = &self.restarting
             && *index == self.last
         {
-            return alone;
+            return configuration;
         }
         &self
             .configurations

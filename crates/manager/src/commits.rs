@@ -432,7 +432,7 @@ impl Node {
     }
 
     /// The configuration of consensus that a command brings: it follows from the last one.
-    fn configuration_of(&self, command: &Command) -> Option<Configuration> {
+    pub fn configuration_of(&self, command: &Command) -> Option<Configuration> {
         match command {
             Command::Genesis(_) => Some(Configuration::of([governance::State::FIRST_NODE])),
             Command::AdmitNode(admitted) => {

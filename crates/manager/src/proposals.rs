@@ -91,12 +91,8 @@ impl Node {
             unreachable!("nothing else is kept for a restart");
         };
         let epoch = restart.opening.epoch;
-        let configuration = Configuration {
-            voters: [self.id].into(),
-            incoming: None,
-            learners: restart.learners.clone(),
-        };
-        self.append_command(Kind::Administrative, command, Some(configuration), out);
+        let configuration = self.configuration_of(&command);
+        self.append_command(Kind::Administrative, command, configuration, out);
         if let Some(leading) = &mut self.order.leading {
             leading.epoch = epoch;
             leading.changing = true;

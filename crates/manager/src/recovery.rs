@@ -400,8 +400,10 @@ impl Node {
         self.figures.restore_ms = self.now.since(restoring.since);
         let configurations = self.configurations.clone().into_iter().collect();
         let mut start = Start::at(base, self.order.runs.clone(), configurations);
-        if self.restart.is_some() {
-            start = start.alone(self.id);
+        if let Some((_, command)) = &self.restart
+            && let Some(configuration) = self.configuration_of(command)
+        {
+            start = start.restarting(configuration);
         }
         self.begin(consensus::Configuration::default(), start);
         self.phase = Phase::Admitted;

@@ -165,7 +165,7 @@ impl Node {
     /// Greets workers that wait for the network's secrets, if those are known. A worker makes its genesis,
     /// or begins from a snapshot.
     pub fn greet_workers(&mut self, out: &mut Vec<Output>) {
-        if self.restoring.is_some() {
+        if self.restoring.is_some() || self.is_cold() {
             return;
         }
         for place in 0..self.protocols.len() {

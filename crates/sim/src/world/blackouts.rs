@@ -63,6 +63,9 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::world::{Event, LIVENESS_MS, World};
     use crate::{Options, run};
 
     /// Runs seeds with power failures; gives how often a network restarted, and acknowledged writes.
@@ -105,5 +108,106 @@ mod tests {
         let seed = number("COCO_SEED", 0);
         let last = number("COCO_LAST", seed + 1);
         seeds(seed, last, &options);
+    }
+
+    /// A network of so many nodes, all of them voters, whose keys are sealed to the actors.
+    fn network(nodes: usize, seed: u64) -> World {
+        let options = Options {
+            nodes: Some(nodes),
+            clients: 2,
+            trace: true,
+            ..Options::default()
+        };
+        let mut world = World::new(seed, &options);
+        world.dark = true;
+        for place in 0..nodes {
+            world.start(place, place == 0);
+        }
+        let ready = |world: &World| world.all_vote() && world.positions().all(|p| p.sealed);
+        sure(&mut world, |world| {
+            world.until(LIVENESS_MS, "a network is there", ready)
+        });
+        world.calm = false;
+        world.turn(1, 0);
+        world.turn(1, 1);
+        world
+    }
+
+    fn sure(world: &mut World, act: impl FnOnce(&mut World) -> Result<(), String>) {
+        if let Err(what) = act(world) {
+            panic!("{}\n{what}", world.told.finish().1.join("\n"));
+        }
+    }
+
+    fn acknowledged(world: &World) -> usize {
+        world.clients.values().map(|c| c.acknowledged.len()).sum()
+    }
+
+    /// Nothing passes between these places and the others.
+    fn cut_off(world: &mut World, lone: &[usize]) {
+        for place in 0..world.nodes.len() {
+            for other in lone.iter().filter(|_| !lone.contains(&place)) {
+                world.blocked.extend([(place, *other), (*other, place)]);
+            }
+        }
+    }
+
+    /// Nobody restarts the network for half a minute.
+    fn nobody_restarts(world: &mut World) {
+        sure(world, |world| world.pass(30_000));
+        assert_eq!(world.restarts(), 0);
+    }
+
+    fn restarts_with_everything(world: &mut World) {
+        sure(world, |world| {
+            world.until(LIVENESS_MS, "the network restarts", |world| {
+                world.restarts() == 1 && world.all_vote()
+            })?;
+            world.end()
+        });
+    }
+
+    /// DESIGN section 6, the first attack: what was acknowledged is on A and B; A's host presents an old
+    /// disk, and C never had it.
+    #[test]
+    fn an_old_disk_does_not_stand_in_for_the_one_that_is_missing() {
+        let mut world = network(3, 11);
+        let old = world.nodes[0].disk.clone();
+        cut_off(&mut world, &[2]);
+        let before = acknowledged(&world);
+        sure(&mut world, |world| world.pass(6_000));
+        assert!(acknowledged(&world) > before, "A and B acknowledged more");
+
+        world.lose_power(&BTreeSet::from([0, 1, 2]));
+        world.nodes[0].disk = old;
+        world.nodes[0].disk.lose_power(u64::MAX);
+        world.blocked.clear();
+        world.queue.retain(|_, event| !matches!(event, Event::Start { place: 1 }));
+        nobody_restarts(&mut world);
+        assert_eq!(world.leader(), None, "A and C alone do not go on");
+
+        world.schedule(1, Event::Start { place: 1 });
+        restarts_with_everything(&mut world);
+    }
+
+    /// The second: two survivors run behind a partition while three others try to restart.
+    #[test]
+    fn two_survivors_behind_a_partition_and_three_others_both_wait() {
+        let mut world = network(5, 12);
+        sure(&mut world, |world| world.pass(1_000));
+        cut_off(&mut world, &[0, 1]);
+        world.lose_power(&BTreeSet::from([2, 3, 4]));
+        // What was on its way is acknowledged, or not.
+        sure(&mut world, |world| world.pass(500));
+        let before = acknowledged(&world);
+        nobody_restarts(&mut world);
+        assert_eq!(acknowledged(&world), before, "the survivors are no quorum");
+        assert!(
+            [0, 1].iter().all(|place| world.nodes[*place].incarnation == 1),
+            "and they see no others, for whom they would end"
+        );
+
+        world.blocked.clear();
+        restarts_with_everything(&mut world);
     }
 }

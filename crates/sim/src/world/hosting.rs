@@ -261,33 +261,33 @@ impl World {
         self.later(place, 1, host_to_manager::Message::TupleSigned(signed));
     }
 
-    /// The owner's agent: its judgement of the evidence is tested where it is written.
+    /// The owner's agent, which judges tuple and evidence as the real one does.
     fn give_share(&mut self, place: usize, ask: &boundary::AskShare) {
+        let now = self.nodes[place].clock(self.now);
+        let entropy = &mut crypto::Entropy::new(&self.random.bytes());
         let member = &self.consortium.members[place];
         let constitution = &self.consortium.constitution;
-        let chain = std::slice::from_ref(&member.certificate);
-        let tuple = governance::SignedTuple::verify(
-            &ask.tuple,
-            chain,
+        let terms = governance::ShareTerms {
+            network: &constitution.network_id(),
             constitution,
-            self.nodes[place].clock(self.now),
-        );
-        let given = match (tuple, ask.hpke_public.as_ref().try_into()) {
-            (Ok(tuple), Ok(public)) => {
-                let node = &tuple.tuple().key;
-                let info =
-                    governance::share_delivery_info(&constitution.network_id(), &member.name, node);
-                let key = member.share.export();
-                let entropy = &mut crypto::Entropy::new(&self.random.bytes());
-                let sealed = crypto::hpke::seal(public, &info, &[], key.expose(), entropy);
-                boundary::ShareGiven {
-                    sealed: sealed.expect("a key that an enclave made").into(),
-                    failure: String::new(),
-                }
-            }
-            _ => boundary::ShareGiven {
+            owner: &member.name,
+            address: &crate::network::address(place),
+            chain: std::slice::from_ref(&member.certificate),
+        };
+        let request = governance::ShareRequest {
+            tuple: ask.tuple.to_vec(),
+            evidence: ask.evidence.to_vec(),
+            endorsements: ask.endorsements.to_vec(),
+            hpke_public: ask.hpke_public[..].try_into().expect("an enclave made it"),
+        };
+        let given = match request.answer(&terms, &member.share, now, entropy) {
+            Ok(sealed) => boundary::ShareGiven {
+                sealed: sealed.into(),
+                failure: String::new(),
+            },
+            Err(refused) => boundary::ShareGiven {
                 sealed: bytes::Bytes::new(),
-                failure: "the tuple is not this owner's".into(),
+                failure: refused.to_string(),
             },
         };
         self.later(place, 1, host_to_manager::Message::ShareGiven(given));
