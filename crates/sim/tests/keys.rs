@@ -13,6 +13,30 @@ fn actors_make_a_key_and_open_epochs_with_it() {
         .unwrap_or_else(|failure| panic!("{failure}\n{}", failure.trace.join("\n")));
     let lines = |what: &str| report.trace.iter().filter(|l| l.contains(what)).count();
     assert!(lines("ThresholdKey") >= 1, "no key was made");
-    assert!(lines("were opened by member-") >= 1, "no keys were opened again");
+    assert!(
+        lines("were opened by member-") >= 1,
+        "no keys were opened again"
+    );
     assert_eq!(lines("is forgotten"), 0);
+}
+
+#[test]
+fn every_node_has_its_transport_key() {
+    let options = Options {
+        trace: true,
+        nodes: Some(3),
+        ..Options::default()
+    };
+    let report = run(5, &options)
+        .unwrap_or_else(|failure| panic!("{failure}\n{}", failure.trace.join("\n")));
+    let lines = |what: &str| report.trace.iter().filter(|l| l.contains(what)).count();
+    for place in 0..3 {
+        let told = format!("node {place} is told its owner's share-transport key");
+        assert!(lines(&told) >= 1, "node {place} was given none");
+    }
+    assert_eq!(
+        lines("no share-transport key"),
+        0,
+        "one was refused, or is not the listed one"
+    );
 }
