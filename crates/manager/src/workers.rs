@@ -74,13 +74,12 @@ impl Node {
         self.greet_workers(out);
     }
 
-    /// Whether the code manifest in force lists a worker's image. Before this node is admitted what its
-    /// owner approved counts: the past knew other images.
+    /// Whether the code manifest in force lists a worker's image. A node that reads the past takes what its
+    /// owner approved until that came into force: the past knew other images.
     fn lists_worker(&self, protocol: &str, measurement: &[u8]) -> bool {
-        let in_force = self
-            .state
-            .constitution()
-            .filter(|_| matches!(self.phase, Phase::Admitted | Phase::Stopping { .. }));
+        let approved = self.setup.constitution.digest();
+        let came = self.state.versions().iter().any(|v| v.digest == approved);
+        let in_force = self.state.constitution().filter(|_| came);
         let images = &in_force.unwrap_or(&self.setup.constitution).code.images;
         let named = |name: &str| name.strip_prefix("worker/") == Some(protocol);
         images
