@@ -10,6 +10,7 @@
 )]
 
 mod asked;
+mod config;
 mod envelope;
 mod filters;
 mod json;

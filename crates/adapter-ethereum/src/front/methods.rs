@@ -67,6 +67,8 @@ pub(crate) fn answer(
         // Nothing is charged, and nothing tells how busy the network is.
         "eth_gasPrice" | "eth_maxPriorityFeePerGas" | "eth_baseFee" => quantity(0u64).into(),
         "eth_blobBaseFee" => quantity(1u64).into(),
+        "eth_config" => super::config::config(view, &rules)?.into(),
+        "eth_capabilities" => super::config::capabilities(context)?.into(),
         "eth_feeHistory" => fee_history(context, params)?.into(),
 
         "eth_getBlockByNumber" => {
