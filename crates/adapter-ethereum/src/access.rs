@@ -17,6 +17,7 @@
 //! 24  actor               1: a governor
 //! 25  contract, policy    votes for attaching the policy
 //! 26  contract, policy, actor   1: this governor voted for it
+//! 28  contract            the proxy whose implementation it is, if both have one deployer
 //! ```
 //!
 //! A *domain* is a set of actors. Its contracts exist for its members only. Domain 0 is everybody.
@@ -177,6 +178,10 @@ pub(crate) fn votes_slot(contract: &Address, policy: &Address) -> U256 {
 
 pub(crate) fn voted_slot(contract: &Address, policy: &Address, actor: B256) -> U256 {
     place(26, &[contract.into_word(), policy.into_word(), actor])
+}
+
+pub(crate) fn front_slot(implementation: &Address) -> U256 {
+    place(28, &[implementation.into_word()])
 }
 
 /// The number of the domain that `founder` founds as its `count`th: never 0.

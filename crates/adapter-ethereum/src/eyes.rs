@@ -14,14 +14,17 @@ use std::sync::Arc;
 
 use adapter::Lost;
 use alloy_primitives::{Address, B256, Bytes};
+use revm::Database;
 use revm::context::{BlockEnv, CfgEnv};
 use revm::primitives::KECCAK_EMPTY;
 use revm::state::AccountInfo;
 
-use crate::access::{self, CHECK_GAS, CHECKS_GAS, DECLARATION_GAS, Record, Slots, Unchecked};
+use crate::access::{
+    self, CHECK_GAS, CHECKS_GAS, DECLARATION_GAS, IMPLEMENTATION_SLOT, Record, Slots, Unchecked,
+};
 use crate::ask::ask;
 use crate::checks::{self, Reader};
-use crate::overlay::Overlay;
+use crate::overlay::{Gone, Overlay};
 use crate::system::{Facts, is_system};
 
 /// What stays the same for all transactions of a batch, or all simulations of a request.
@@ -167,7 +170,13 @@ impl Eyes {
         if let Some(known) = self.shown.get(contract) {
             return Ok(*known);
         }
-        let shown = self.decide(overlay, contract)?;
+        let mut shown = self.decide(overlay, contract)?;
+        if !shown.seen
+            && let Some(front) = front(overlay, contract)?
+        {
+            // The code of a proxy is what the proxy is.
+            shown = self.decide(overlay, &front)?;
+        }
         self.shown.insert(*contract, shown);
         Ok(shown)
     }
@@ -261,6 +270,23 @@ impl Eyes {
     }
 }
 
+/// The proxy that runs on this code and was created by the same account.
+fn front(overlay: &mut Overlay<'_>, implementation: &Address) -> Result<Option<Address>, Lost> {
+    let word = overlay.slot(access::front_slot(implementation))?;
+    if word.is_zero() {
+        return Ok(None);
+    }
+    let proxy = Address::from_word(word.into());
+    let runs = implementation_of(overlay, &proxy)?;
+    Ok((runs == *implementation).then_some(proxy))
+}
+
+fn implementation_of(overlay: &mut Overlay<'_>, proxy: &Address) -> Result<Address, Lost> {
+    let found = overlay.storage(*proxy, IMPLEMENTATION_SLOT);
+    let word = found.map_err(|Gone(lost)| lost)?;
+    Ok(Address::from_word(word.into()))
+}
+
 /// Reads what a contract declares (ERC-165) and records it.
 pub(crate) fn declare(
     overlay: &mut Overlay<'_>,
@@ -288,6 +314,15 @@ pub(crate) fn declare(
         .with(Record::DECLARED, declared)
         .with(Record::TRANSPARENT, transparent);
     overlay.record(access::record_slot(contract), record.word());
+    let implementation = implementation_of(overlay, contract)?;
+    let deployer = access::deployer(overlay, contract)?;
+    if !implementation.is_zero()
+        && !deployer.is_zero()
+        && access::deployer(overlay, &implementation)? == deployer
+    {
+        let word = contract.into_word().into();
+        overlay.record(access::front_slot(&implementation), word);
+    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod signin;
 mod simulate;
 mod slots;
 mod submit;
+mod usage;
 mod watch;
 
 use std::cell::RefCell;
@@ -40,6 +41,7 @@ use types::Millis;
 use crate::block;
 use crate::machine::Ethereum;
 use crate::principal::Principal;
+use crate::settings::Rules;
 use crate::visibility::{Leak, Memory, Outcome, Sight};
 use asked::Asked;
 use envelope::{Answer, BATCH_CALLS_MAX, Call, Id, RpcError, Stop, write};
@@ -51,6 +53,7 @@ pub(crate) use signin::SignIn;
 use signin::{Carried, Desk, SigningIn, Socket};
 use simulate::Meter;
 use submit::{Arrival, Submission};
+use usage::Usage;
 
 /// Longest answer to one request. The largest block with full transactions is far below.
 const RESPONSE_BYTES_MAX: usize = 32 << 20;
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
     machine: Ethereum,
     interests: Mutex<Interests>,
     desk: Mutex<Desk>,
+    usage: Mutex<Usage>,
     leak: Leak,
 }
 
@@ -90,6 +94,11 @@ pub(crate) struct Session {
 }
 
 impl Shared {
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        // Counts only: a panic leaves them whole.
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What `principal` sees of this state.
     fn look<T>(
         &self,
@@ -118,6 +127,25 @@ impl Session {
             )
             .into()),
         }
+    }
+
+    /// Runs a simulation, if the principal may have one more.
+    fn simulated<T>(
+        &self,
+        now: Millis,
+        rules: &Rules,
+        run: impl FnOnce() -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let Some(access) = rules.access() else {
+            return run();
+        };
+        let usage = || self.shared.usage();
+        usage().may_simulate(&self.principal, &access.limits, now)?;
+        let before = self.meter.used();
+        let result = run();
+        let gas = self.meter.used() - before;
+        usage().gas(&self.principal, now, gas);
+        result
     }
 
     /// True if nothing is hidden from the principal.
@@ -155,6 +183,7 @@ impl EthereumFront {
                 machine: Ethereum::default(),
                 interests: Mutex::new(Interests::new(key)),
                 desk: Mutex::new(Desk::new(key)),
+                usage: Mutex::default(),
                 leak: Leak::None,
             }),
             ended: Vec::new(),
@@ -345,6 +374,9 @@ struct Rpc {
     batch: bool,
     linear: bool,
     started: bool,
+    /// The record of what an auditor reads, which is committed before it is answered.
+    reading: Option<Submission>,
+    response_bytes_max: usize,
 }
 
 impl Rpc {
@@ -357,6 +389,8 @@ impl Rpc {
             batch: false,
             linear: false,
             started: false,
+            reading: None,
+            response_bytes_max: RESPONSE_BYTES_MAX,
         };
         match calls(body) {
             Ok((raw, batch)) => {
@@ -405,7 +439,7 @@ impl Rpc {
         if id.is_notification() {
             return;
         }
-        if self.out.len() + answer.as_ref().map_or(0, String::len) > RESPONSE_BYTES_MAX {
+        if self.out.len() + answer.as_ref().map_or(0, String::len) > self.response_bytes_max {
             answer = Err(RpcError::limit("response too large: ask for less at once"));
         }
         if self.batch {
@@ -415,10 +449,69 @@ impl Rpc {
     }
 }
 
+/// Methods that tell nothing of anybody.
+const CONSTANTS: [&str; 6] = [
+    "eth_blockNumber",
+    "eth_chainId",
+    "eth_gasPrice",
+    "eth_syncing",
+    "net_version",
+    "web3_clientVersion",
+];
+
+impl Rpc {
+    /// On a confidential network: counts what the principal uses, and has what an auditor reads recorded.
+    fn confide(&mut self, context: &mut dyn Context) -> Result<(), Stop> {
+        let session = &self.session;
+        let rules = session.shared.machine.rules(context.view())?;
+        let Some(access) = rules.access() else {
+            return Ok(());
+        };
+        let limits = &access.limits;
+        self.response_bytes_max =
+            RESPONSE_BYTES_MAX.min(usize::try_from(limits.response_bytes).unwrap_or(usize::MAX));
+        let (now, calls) = (context.now(), self.calls.len());
+        session
+            .shared
+            .usage()
+            .calls(&session.principal, limits, now, calls)?;
+        if !session.principal.audits() {
+            return Ok(());
+        }
+        let read = self.calls.iter().filter_map(|(_, work)| match work {
+            Work::Read { method, params } if !CONSTANTS.contains(&method.as_str()) => {
+                let params = params.as_ref().map_or("[]", |params| params.get());
+                Some((method.clone(), params.to_owned()))
+            }
+            _ => None,
+        });
+        let read: Vec<_> = read.collect();
+        if !read.is_empty() {
+            let name = session.interests().name();
+            let mut reading = Submission::new(crate::reading::unit(name, &read));
+            reading.start(&session.caller, context);
+            self.reading = Some(reading);
+        }
+        Ok(())
+    }
+
+    /// Answers all that is read with this error.
+    fn refuse(&mut self, error: &RpcError) {
+        for (_, work) in &mut self.calls {
+            if matches!(work, Work::Read { .. } | Work::Submit(_)) {
+                *work = Work::Answered(Err(error.clone()));
+            }
+        }
+    }
+}
+
 impl Exchange for Rpc {
     fn poll(&mut self, context: &mut dyn Context) -> Progress {
         if !self.started {
             self.started = true;
+            if let Err(Stop::Error(error)) = self.confide(context) {
+                self.refuse(&error);
+            }
             for (_, work) in &mut self.calls {
                 if let Work::Submit(submission) = work {
                     match asked::refused(&self.session, submission.raw(), context) {
@@ -427,6 +520,14 @@ impl Exchange for Rpc {
                     }
                 }
             }
+        }
+        if let Some(reading) = &mut self.reading {
+            match reading.poll(&self.session.shared.machine, context) {
+                Err(Stop::Wait) => return Progress::Pending,
+                Err(Stop::Error(error)) => self.refuse(&error),
+                Ok(_) => {}
+            }
+            self.reading = None;
         }
         while self.next < self.calls.len() {
             match self.step(context) {

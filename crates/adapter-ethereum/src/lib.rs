@@ -38,6 +38,7 @@ mod guarded;
 mod machine;
 mod overlay;
 mod principal;
+mod reading;
 mod receipt;
 mod settings;
 mod state;

@@ -130,7 +130,7 @@ impl<'a> Overlay<'a> {
         let shown = eyes.show(self, address);
         self.eyes = Some(eyes);
         // What is absent has no code to hide.
-        Ok(shown.map(|shown| shown.code || !shown.seen)?)
+        shown.map(|shown| shown.code || !shown.seen)
     }
 
     fn seen(&mut self, address: Address, info: AccountInfo) -> Result<Option<AccountInfo>, Lost> {

@@ -127,18 +127,6 @@ struct Looking<'a> {
     eyes: Box<Eyes>,
 }
 
-impl Sight<'static> {
-    /// Sees everything.
-    #[cfg(test)]
-    pub(crate) fn everything() -> Self {
-        Self {
-            looking: None,
-            leak: Leak::None,
-            lost: Cell::new(false),
-        }
-    }
-}
-
 impl<'a> Sight<'a> {
     pub(crate) fn of(
         principal: &'a Principal,

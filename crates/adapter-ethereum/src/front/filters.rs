@@ -67,6 +67,9 @@ struct Subscription {
     principal: Principal,
 }
 
+/// Has a principal see what it may see now.
+pub(crate) type Look<'f, 'p> = dyn Fn(&'p Principal, &mut dyn FnMut(&Sight<'_>)) -> Outcome + 'f;
+
 /// All filters and subscriptions of a front.
 #[derive(Debug)]
 pub(crate) struct Interests {
@@ -90,7 +93,8 @@ impl Interests {
         }
     }
 
-    fn name(&mut self) -> Name {
+    /// A name that was never given before and that nobody can guess.
+    pub(crate) fn name(&mut self) -> Name {
         self.made += 1;
         let digest = keccak256(
             [
@@ -110,7 +114,9 @@ impl Interests {
         now: Millis,
         interest: Interest,
         next: u64,
+        most: usize,
     ) -> Result<Name, TooMany> {
+        let most = most.min(FILTERS_MAX);
         let owner = Owner::of(principal);
         self.filters
             .retain(|_, filter| now.since(filter.read) < FILTER_IDLE_MS);
@@ -119,9 +125,9 @@ impl Interests {
             .values()
             .filter(|filter| filter.owner == owner)
             .count()
-            >= FILTERS_MAX
+            >= most
         {
-            return Err(TooMany(FILTERS_MAX));
+            return Err(TooMany(most));
         }
         let name = self.name();
         self.filters.insert(
@@ -202,7 +208,7 @@ impl Interests {
         &'p self,
         batch: &Batch,
         stored: &Stored,
-        look: &dyn Fn(&'p Principal, &mut dyn FnMut(&Sight<'_>)) -> Outcome,
+        look: &Look<'_, 'p>,
         push: &mut Vec<Push>,
     ) {
         if self.subscriptions.is_empty() {
@@ -268,7 +274,7 @@ mod tests {
         let mut interests = Interests::new([1; 32]);
         let (ada, eve) = (actor(1), actor(2));
         let name = interests
-            .install(&ada, Millis(0), Interest::Blocks, 1)
+            .install(&ada, Millis(0), Interest::Blocks, 1, FILTERS_MAX)
             .expect("room");
         assert!(interests.filter(&eve, Millis(1), &name).is_none());
         assert!(!interests.uninstall(&eve, Millis(1), &name));
@@ -283,7 +289,7 @@ mod tests {
                 .is_none()
         );
         let other = interests
-            .install(&ada, Millis(0), Interest::Blocks, 1)
+            .install(&ada, Millis(0), Interest::Blocks, 1, FILTERS_MAX)
             .expect("room");
         assert_ne!(name, other);
         assert!(
@@ -297,16 +303,16 @@ mod tests {
         let mut interests = Interests::new([1; 32]);
         for _ in 0..FILTERS_MAX {
             interests
-                .install(&actor(1), Millis(0), Interest::Blocks, 1)
+                .install(&actor(1), Millis(0), Interest::Blocks, 1, FILTERS_MAX)
                 .expect("room");
         }
         assert_eq!(
-            interests.install(&actor(1), Millis(0), Interest::Blocks, 1),
+            interests.install(&actor(1), Millis(0), Interest::Blocks, 1, FILTERS_MAX),
             Err(TooMany(FILTERS_MAX))
         );
         assert!(
             interests
-                .install(&actor(2), Millis(0), Interest::Blocks, 1)
+                .install(&actor(2), Millis(0), Interest::Blocks, 1, FILTERS_MAX)
                 .is_ok()
         );
     }

@@ -7,6 +7,7 @@
 use adapter::Context;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use serde_json::{Value, json};
+use types::Height;
 
 use super::Session;
 use super::envelope::{RpcError, Stop};
@@ -19,7 +20,8 @@ use super::lookup::{
 use super::params::{BlockId, CallRequest, Params, Quantity, Slot};
 use super::simulate;
 use super::watch::{filter, filter_changes, install, name, needs_socket, no_filter, subscribe};
-use crate::state;
+use crate::principal::Roles;
+use crate::{reading, state};
 
 /// Most blocks of one `eth_feeHistory`, as in geth.
 const FEE_HISTORY_MAX: u64 = 1024;
@@ -63,6 +65,7 @@ pub(crate) fn answer(
         "eth_syncing" => json!(false).into(),
         "eth_accounts" => json!(session.principal.accounts).into(),
         "coco_principal" => super::asked::principal(session).into(),
+        "coco_readings" => readings(session, context, params)?.into(),
         "eth_blockNumber" => quantity(view.height().0).into(),
         // Nothing is charged, and nothing tells how busy the network is.
         "eth_gasPrice" | "eth_maxPriorityFeePerGas" | "eth_baseFee" => quantity(0u64).into(),
@@ -212,20 +215,19 @@ pub(crate) fn answer(
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;
             no_overrides(params)?;
-            let output: Bytes = simulate::call(context.view(), session, &rules, request)?;
+            let output: Bytes = session.simulated(context.now(), &rules, || {
+                simulate::call(context.view(), session, &rules, request)
+            })?;
             bytes(&output).into()
         }
         "eth_estimateGas" => {
             let request: CallRequest = params.required(0)?;
             at_head(context, params.optional(1)?)?;
             no_overrides(params)?;
-            quantity(simulate::estimate(
-                context.view(),
-                session,
-                &rules,
-                request,
-            )?)
-            .into()
+            let gas = session.simulated(context.now(), &rules, || {
+                simulate::estimate(context.view(), session, &rules, request)
+            })?;
+            quantity(gas).into()
         }
 
         "eth_getLogs" => {
@@ -326,6 +328,48 @@ fn get_block(
     session.look(context.view(), |sight| {
         show::block(&stored, batch.as_deref(), detail, sight)
     })
+}
+
+/// Most blocks of one `coco_readings`.
+const READINGS_BLOCKS_MAX: u64 = 256;
+
+/// What auditors read, in the blocks of a range: for the members of the network and the auditors.
+fn readings(
+    session: &Session,
+    context: &mut dyn Context,
+    params: &Params<'_>,
+) -> Result<Value, Stop> {
+    let roles = session.principal.roles;
+    if !roles.has(Roles::MEMBER) && !roles.has(Roles::AUDITOR) {
+        return Ok(json!([]));
+    }
+    let head = context.view().height().0;
+    let mut ends = [0, head];
+    for (i, end) in ends.iter_mut().enumerate() {
+        if let Some(id) = params.optional(i)? {
+            *end = number(context, id)?.unwrap_or(head).min(head);
+        }
+    }
+    let [first, last] = ends;
+    if last.saturating_sub(first) >= READINGS_BLOCKS_MAX {
+        let text = format!("block range too large: at most {READINGS_BLOCKS_MAX} blocks");
+        return Err(RpcError::limit(text).into());
+    }
+    let mut found = Vec::new();
+    for height in first.max(1)..=last {
+        let Some(batch) = context.batch(Height(height))? else {
+            continue;
+        };
+        let units = batch.units.iter().map(|(unit, _)| unit);
+        for unit in units.filter(|unit| reading::is_one(unit)) {
+            found.push(json!({
+                "blockNumber": quantity(height),
+                "actor": B256::new(unit.caller.0),
+                "calls": reading::text(&unit.raw),
+            }));
+        }
+    }
+    Ok(found.into())
 }
 
 fn fee_history(context: &mut dyn Context, params: &Params<'_>) -> Result<Value, Stop> {

@@ -74,6 +74,11 @@ impl Meter {
         Ok(result)
     }
 
+    /// Gas that was simulated for this request.
+    pub(crate) fn used(&self) -> u64 {
+        self.request.get()
+    }
+
     /// True once in a while: others wait.
     pub(crate) fn turn_is_over(&self) -> bool {
         let over = self.turn.get() > TURN_GAS;

@@ -25,9 +25,13 @@ pub(crate) fn install(
     interest: Interest,
 ) -> Result<Value, Stop> {
     let next = context.view().height().0 + 1;
+    let rules = session.shared.machine.rules(context.view())?;
+    let most = rules.access().map_or(usize::MAX, |access| {
+        usize::try_from(access.limits.filters).unwrap_or(usize::MAX)
+    });
     let name = session
         .interests()
-        .install(&session.principal, context.now(), interest, next)
+        .install(&session.principal, context.now(), interest, next, most)
         .map_err(|most| {
             RpcError::limit(format!(
                 "too many filters: uninstall some, at most {} are kept",

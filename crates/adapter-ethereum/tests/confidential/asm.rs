@@ -79,6 +79,7 @@ fn opcode(word: &str) -> u8 {
         ("LOG0", 0xa0),
         ("LOG1", 0xa1),
         ("LOG2", 0xa2),
+        ("LOG3", 0xa3),
         ("CREATE", 0xf0),
         ("CALL", 0xf1),
         ("RETURN", 0xf3),

@@ -59,7 +59,8 @@ fn a_contract_with_a_check_exists_for_those_it_allows() {
 fn denied_is_byte_identical_to_absent() {
     let net = net();
     let absent = Address::repeat_byte(0x77);
-    let methods: [(&str, fn(Address) -> Value); 8] = [
+    type Params = fn(Address) -> Value;
+    let methods: [(&str, Params); 8] = [
         ("eth_getCode", |a| json!([a, "latest"])),
         ("eth_getBalance", |a| json!([a, "latest"])),
         ("eth_getTransactionCount", |a| json!([a, "latest"])),
@@ -487,4 +488,23 @@ fn what_is_sent_to_a_hidden_account_arrives() {
         u128::from_str_radix(v.as_str().expect("text").trim_start_matches("0x"), 16).expect("hex")
     };
     assert_eq!(value(&after), value(&before) + 1000);
+}
+
+#[test]
+fn subscribers_are_told_what_they_may_see_when_it_happens() {
+    const OWN: u32 = 0x13af_4035;
+    let net = net();
+    let [bob, carol, eve] = [BOB, CAROL, EVE].map(|who| net.socket(who));
+    for stream in [bob, carol, eve] {
+        net.tell(stream, "eth_subscribe", json!(["logs", {"address": VAULT}]));
+        net.tell(stream, "eth_subscribe", json!(["newPendingTransactions"]));
+    }
+    let heard = || [bob, carol, eve].map(|stream| net.heard(stream).len());
+    net.send(BOB, 1, TxKind::Call(VAULT), data(SET, &[number(5)]));
+    assert_eq!(heard(), [2, 0, 0]);
+    net.send(BOB, 1, TxKind::Call(VAULT), data(OWN, &[word(address(2))]));
+    assert_eq!(heard(), [1, 0, 0]);
+    // Carol has the vault now: Bob's right is gone though he subscribed when he had it.
+    net.send(CAROL, 2, TxKind::Call(VAULT), data(SET, &[number(6)]));
+    assert_eq!(heard(), [0, 2, 0]);
 }

@@ -4,3 +4,4 @@ mod asm;
 mod bypasses;
 mod network;
 mod noninterference;
+mod policies;

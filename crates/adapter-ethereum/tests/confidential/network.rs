@@ -62,7 +62,7 @@ pub struct Net {
     solo: RefCell<Solo>,
     streams: RefCell<BTreeMap<&'static str, u64>>,
     nonces: RefCell<BTreeMap<usize, u64>>,
-    sent: Cell<u64>,
+    sockets: Cell<u64>,
 }
 
 /// Contracts of the first state: code and slots.
@@ -105,7 +105,7 @@ impl Net {
             solo: RefCell::new(solo),
             streams: RefCell::default(),
             nonces: RefCell::default(),
-            sent: Cell::new(0),
+            sockets: Cell::new(0),
         }
     }
 
@@ -130,6 +130,43 @@ impl Net {
             }));
             next
         })
+    }
+
+    /// Opens a WebSocket for an asker and gives its stream.
+    pub fn socket(&self, asker: Asker) -> u64 {
+        self.sockets.set(self.sockets.get() + 1);
+        let stream = 1_000 + self.sockets.get();
+        self.solo().open(stream, asker.actor);
+        let names: Vec<_> = asker
+            .accounts
+            .iter()
+            .map(|a| address(*a).to_string())
+            .collect();
+        let named = if names.is_empty() {
+            String::new()
+        } else {
+            format!("coco-accounts: {}\r\n", names.join(","))
+        };
+        let upgrade = format!(
+            "GET / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{named}\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let answer = self.solo().bytes(stream, upgrade);
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{answer:?}");
+        stream
+    }
+
+    /// One call on a WebSocket.
+    pub fn tell(&self, stream: u64, method: &str, params: Value) -> Value {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let answer = self.solo().bytes(stream, frame(&call.to_string()));
+        messages(&answer).remove(0)["result"].clone()
+    }
+
+    /// What came on a WebSocket since.
+    pub fn heard(&self, stream: u64) -> Vec<Value> {
+        let bytes = self.solo().received(stream);
+        messages(&bytes)
     }
 
     /// Posts a body as `asker` and gives the body of the answer.
@@ -190,7 +227,6 @@ impl Net {
             ..Default::default()
         };
         *nonce += 1;
-        self.sent.set(self.sent.get() + 1);
         dev::sign(transaction, &dev::ACCOUNTS[from].key).into()
     }
 
@@ -232,4 +268,35 @@ impl Net {
         assert_eq!(receipt["status"], "0x1", "{receipt}");
         receipt
     }
+}
+
+/// A masked text frame.
+fn frame(text: &str) -> Vec<u8> {
+    let mut out = vec![0x81];
+    match u8::try_from(text.len()).ok().filter(|n| *n < 126) {
+        Some(n) => out.push(0x80 | n),
+        None => {
+            out.push(0x80 | 126);
+            out.extend(u16::try_from(text.len()).expect("short").to_be_bytes());
+        }
+    }
+    out.extend([0; 4]);
+    out.extend(text.as_bytes());
+    out
+}
+
+fn messages(mut bytes: &[u8]) -> Vec<Value> {
+    let mut found = Vec::new();
+    while let [0x81, short, rest @ ..] = bytes {
+        let (length, rest) = match short {
+            126 => (
+                usize::from(u16::from_be_bytes([rest[0], rest[1]])),
+                &rest[2..],
+            ),
+            short => (usize::from(*short), rest),
+        };
+        found.push(serde_json::from_slice(&rest[..length]).expect("JSON"));
+        bytes = &rest[length..];
+    }
+    found
 }

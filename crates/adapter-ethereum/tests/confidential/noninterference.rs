@@ -607,6 +607,7 @@ fn history(worlds: &mut [World; 2], prober: &mut Prober) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test's seed may be given")]
 fn two_ledgers_that_differ_in_others_secrets_answer_alike() {
     // COCO_SEED=n tries another; a failure names its own.
     let seeds = match std::env::var("COCO_SEED").map(|seed| seed.parse()) {
