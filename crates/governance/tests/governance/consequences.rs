@@ -253,7 +253,7 @@ fn code_that_a_node_runs_is_removed_only_with_the_node() {
     let mut script = Script::new(3, |c| c.code.images.push(image(50)));
     let remove = Change::RemoveCode(measured(MEASUREMENT));
     script
-        .propose("ada", &[remove.clone()])
+        .propose("ada", std::slice::from_ref(&remove))
         .expect_err("three nodes run it");
     let digest = script.state.constitution_digest();
     for (owner, seed) in [("ada", 120), ("bob", 121)] {
@@ -266,7 +266,7 @@ fn code_that_a_node_runs_is_removed_only_with_the_node() {
         .expect("they came");
     // The former incarnations are not served any more; eve's still is.
     script
-        .propose("ada", &[remove.clone()])
+        .propose("ada", std::slice::from_ref(&remove))
         .expect_err("eve's node runs it");
     let away = Change::MoveNode {
         owner: "eve".into(),
