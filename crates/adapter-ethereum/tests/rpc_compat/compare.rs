@@ -5,6 +5,9 @@ use serde_json::Value;
 /// A place where an answer is not the vector's.
 pub type Difference = String;
 
+/// What is done where two answers have no members in common to go into.
+type Leaf<'a> = &'a dyn Fn(&str, &Value, &Value, &mut Vec<Difference>);
+
 fn push(path: &str, expected: &Value, found: &Value, into: &mut Vec<Difference>) {
     into.push(format!("{path}: expected {expected}, found {found}"));
 }
@@ -64,7 +67,7 @@ fn each(
     expected: &Value,
     found: &Value,
     into: &mut Vec<Difference>,
-    leaf: &dyn Fn(&str, &Value, &Value, &mut Vec<Difference>),
+    leaf: Leaf<'_>,
 ) {
     let inner = |name: &str| match path {
         "" => name.to_owned(),
