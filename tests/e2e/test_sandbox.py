@@ -29,7 +29,8 @@ def test_it_is_up_in_seconds_and_ends_without_a_trace(how):
         assert gone(whole)
         for node in network.nodes:
             assert "panicked" not in node.log()
-        # The network is over, its directory is kept, and says so.
+        # Something else than a sandbox is not continued.
+        (network.directory / "sandbox.json").unlink()
         again = coco("sandbox", "--dir", network.directory, "--rpc-port", free_port(2))
         assert again.returncode == 2
         assert "is not empty" in again.stderr and "--dir" in again.stderr

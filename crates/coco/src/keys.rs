@@ -50,6 +50,24 @@ pub(crate) struct KitFiles {
     pub(crate) share: PathBuf,
 }
 
+impl KitFiles {
+    /// Where the files of this actor are in a directory.
+    pub(crate) fn at(directory: &Path, name: &str) -> Self {
+        let at = |suffix: &str| directory.join(format!("{name}{suffix}"));
+        Self {
+            issuer: at("-issuing.pem"),
+            certificate: at(".crt"),
+            identity: at(".pem"),
+            agent: at("-agent.pem"),
+            platform_root: at("-platform-root.pem"),
+            platform_root_certificate: at("-platform-root.crt"),
+            platform_key: at("-platform.pem"),
+            platform_certificates: at("-platform.crt"),
+            share: at("-share.pem"),
+        }
+    }
+}
+
 /// Random numbers of the operating system.
 pub(crate) fn entropy() -> Result<Entropy, Failure> {
     let mut seed = crypto::Zeroizing::new([0; 32]);
@@ -99,18 +117,7 @@ impl Kit {
         name: &str,
         lock: &mut dyn FnMut(&Identity) -> String,
     ) -> Result<KitFiles, Failure> {
-        let at = |suffix: &str| directory.join(format!("{name}{suffix}"));
-        let files = KitFiles {
-            issuer: at("-issuing.pem"),
-            certificate: at(".crt"),
-            identity: at(".pem"),
-            agent: at("-agent.pem"),
-            platform_root: at("-platform-root.pem"),
-            platform_root_certificate: at("-platform-root.crt"),
-            platform_key: at("-platform.pem"),
-            platform_certificates: at("-platform.crt"),
-            share: at("-share.pem"),
-        };
+        let files = KitFiles::at(directory, name);
         std::fs::create_dir_all(directory)
             .doing(|| format!("make the directory {}", directory.display()))?;
         write_private(&files.issuer, &lock(&self.issuer))?;

@@ -179,8 +179,18 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
     let calling = webhook
         .transpose()?
         .map(|webhook| tokio::spawn(webhook.serve()));
-    let (host, launcher) = processes(config, &images, &host_config, &constitution)?;
-    let ended = watch(host, launcher).await;
+    let ended = loop {
+        let (host, launcher) = processes(config, &images, &host_config, &constitution)?;
+        match watch(host, launcher).await {
+            Ok(Ended::Again) => {
+                eprintln!(
+                    "the node starts again, to take part in the restart of a network that lost its quorum"
+                );
+            }
+            Ok(Ended::Stopped) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+    };
     serving.abort();
     if let Some(calling) = calling {
         calling.abort();
@@ -265,8 +275,18 @@ fn processes(
     Ok((host, launcher))
 }
 
+/// How a node ended that may have done so.
+enum Ended {
+    Stopped,
+    /// It asks to be started again.
+    Again,
+}
+
+/// The manager's exit code for [`Ended::Again`].
+const EXIT_AGAIN: i32 = 6;
+
 /// Waits until both have ended; a signal asks the host to end, a second one ends both at once.
-async fn watch(mut host: Process, mut launcher: Process) -> Result<(), Failure> {
+async fn watch(mut host: Process, mut launcher: Process) -> Result<Ended, Failure> {
     let doing = || "listen for signals".to_owned();
     let mut terminate = signal(SignalKind::terminate()).doing(doing)?;
     let mut interrupt = signal(SignalKind::interrupt()).doing(doing)?;
@@ -283,7 +303,10 @@ async fn watch(mut host: Process, mut launcher: Process) -> Result<(), Failure> 
         }
     }
     if host.succeeded() && (launcher.succeeded() || asked) {
-        return Ok(());
+        return Ok(Ended::Stopped);
+    }
+    if host.code() == Some(EXIT_AGAIN) && !asked {
+        return Ok(Ended::Again);
     }
     let code = if host.code() == Some(2) || launcher.code() == Some(2) {
         Code::Input

@@ -41,7 +41,11 @@ impl Children {
         for (place, node) in plan.nodes.iter().enumerate() {
             let file = write_config(plan, place, wanted)?;
             let log = node.directory.join("log.txt");
-            let output = File::create(&log).doing(|| format!("make {}", log.display()))?;
+            let output = File::options()
+                .append(true)
+                .create(true)
+                .open(&log)
+                .doing(|| format!("make {}", log.display()))?;
             let mut command = Command::new(&own);
             command
                 .args(["node", "start", "--with-parent", "--config"])

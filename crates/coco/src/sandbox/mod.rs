@@ -4,6 +4,7 @@
 //! same processes that `coco node start` runs anywhere else, and a gateway for local tools.
 
 mod children;
+mod kept;
 mod plan;
 mod table;
 
@@ -128,16 +129,20 @@ async fn start(arguments: &Sandbox) -> Result<(), Failure> {
     let rpc = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.rpc_port));
     let listener = gateway::listen(rpc).await?;
     let directory = Directory::open(arguments.dir.as_deref())?;
-    let plan = make(
-        &Wish {
+    let plan = if kept::is_kept(directory.path()) {
+        kept::resume(directory.path(), arguments)?
+    } else {
+        let wish = Wish {
             nodes: usize::from(arguments.nodes),
             protocols: &arguments.protocols,
             directory: directory.path(),
             access: Access::Transparent,
             genesis: &BTreeMap::new(),
-        },
-        &images,
-    )?;
+        };
+        let plan = make(&wish, &images)?;
+        kept::keep(&plan, directory.path())?;
+        plan
+    };
     let doing = || "listen for signals".to_owned();
     let mut interrupt = signal(SignalKind::interrupt()).doing(doing)?;
     let mut terminate = signal(SignalKind::terminate()).doing(doing)?;
@@ -168,7 +173,9 @@ async fn serve(
         failure = children.first_end() => return Err(failure),
     };
     let network_file = directory.path().join("network.pem");
-    crate::keys::write_public(&network_file, &certificate_to_pem(&up.certificate))?;
+    if !network_file.exists() {
+        crate::keys::write_public(&network_file, &certificate_to_pem(&up.certificate))?;
+    }
     let identity = Identity::read(&identity_file)?;
     let mut gateways = Vec::new();
     let mut listener = Some(listener);
@@ -321,11 +328,11 @@ impl Directory {
                 .doing(doing)?;
             return Ok(Self::Temporary(made));
         };
-        if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+        let is_empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        if path.exists() && !is_empty && !kept::is_kept(path) {
             return Err(Failure::input(format!(
-                "{} is not empty. A sandbox that has ended cannot be continued by this version: a \
-                 network whose nodes were all stopped needs the restart procedure. Remove the \
-                 directory, or name another with --dir",
+                "{} is not empty, and holds no sandbox that could be continued. Remove the directory, \
+                 or name another with --dir",
                 path.display()
             )));
         }

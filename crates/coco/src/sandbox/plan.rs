@@ -20,7 +20,7 @@ use crate::keys::{self, Kit, KitFiles};
 const MEMBERS: [&str; 3] = ["contoso", "fabrikam", "northwind"];
 
 /// Names of the participants. The gateway acts as the first.
-const PARTICIPANTS: [&str; 2] = ["tailspin", "wingtip"];
+pub(super) const PARTICIPANTS: [&str; 2] = ["tailspin", "wingtip"];
 
 /// Evidence may be this much older than the time at which it is looked at.
 const EVIDENCE_AGE_MAX_MS: u64 = 24 * 3_600_000;
@@ -126,6 +126,8 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
         settings: Settings {
             // A majority of the owners opens what is sealed.
             key_threshold: u32::try_from(wish.nodes / 2 + 1).expect("limited by the ports"),
+            // One node alone has no others that could tell it of a disk that was rolled back.
+            restart_faults_max: u32::from(wish.nodes > 1),
             ..Settings::default()
         },
         voting: Voting::default(),
