@@ -24,7 +24,7 @@ from network import COCO, free_port
 from web3 import Web3
 
 HERE = pathlib.Path(__file__).parent
-IDENTITY = "0x00000000000000000000000000000000C0C00002"
+IDENTITY = "0x00000000000000000000000000000000C0c00002"
 
 # No certificate of the client's, and the node's is checked elsewhere (test_clients, test_refusals).
 ANY = ssl.create_default_context()

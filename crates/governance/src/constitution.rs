@@ -154,6 +154,14 @@ pub struct Protocol {
     pub settings: BTreeMap<String, String>,
 }
 
+impl Protocol {
+    /// Whether clients without a certificate reach its worker, which asks them who they are.
+    pub fn serves_without_certificate(&self) -> bool {
+        let value = self.settings.get(crate::validate::WITHOUT_CERTIFICATE);
+        value.is_some_and(|value| value == "allowed")
+    }
+}
+
 /// Access to application state unless the application says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,13 @@ use crate::{
 /// Policy: the leader repeats the signature checks of the node that received a unit.
 pub(crate) const LEADER_VERIFIES: &str = "leader-verifies-signatures";
 
+/// Setting of a protocol that the nodes themselves heed: whether clients without a certificate reach its
+/// worker, which asks them who they are.
+pub(crate) const WITHOUT_CERTIFICATE: &str = "clients-without-certificate";
+
+/// Settings of protocols that a vote may change, and the values that each takes.
+const PROTOCOL_SETTINGS: &[(&str, &[&str])] = &[(WITHOUT_CERTIFICATE, &["allowed", "refused"])];
+
 /// Further policies that this version supports, and the values that each takes.
 const POLICIES: &[(&str, &[&str])] = &[(LEADER_VERIFIES, &["yes", "no"])];
 
@@ -377,7 +384,20 @@ impl Constitution {
                 problems.push(&key, "is listed twice; a network runs a protocol once");
             }
             // The bytes behind `settings_digest` say the rest, and that is fixed at the genesis.
-            if let Some(name) = protocol.settings.keys().next() {
+            let is_known = |name: &str, value: &str| {
+                PROTOCOL_SETTINGS
+                    .iter()
+                    .any(|(known, values)| *known == name && values.contains(&value))
+            };
+            let mut settings = protocol.settings.iter();
+            if let Some((name, value)) = settings.find(|(name, value)| !is_known(name, value)) {
+                if PROTOCOL_SETTINGS.iter().any(|(known, _)| known == name) {
+                    problems.push(
+                        format!("{key}.settings"),
+                        format!("{name:?} is allowed or refused, not {value:?}"),
+                    );
+                    continue;
+                }
                 problems.push(
                     format!("{key}.settings"),
                     format!("{name:?} cannot be set: this version's adapters have no setting that a vote may change, and what the genesis settings say (rules, chain id) stays for the life of the network"),

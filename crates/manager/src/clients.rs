@@ -19,9 +19,6 @@ use crate::workers::send_worker;
 /// of the largest size must fit.
 const WINDOW_BYTES: usize = APPLICATION_REQUEST_BYTES_MAX + (1 << 20);
 
-/// Setting of a protocol: `allowed` lets clients without a certificate reach it.
-const WITHOUT_CERTIFICATE: &str = "clients-without-certificate";
-
 /// What a worker is told in the place of an actor.
 const NOBODY: [u8; 32] = [0; 32];
 
@@ -244,8 +241,7 @@ impl Node {
         let mut protocols = constitution.iter().flat_map(|c| &c.protocols);
         protocols
             .find(|listed| listed.name == protocol)
-            .and_then(|listed| listed.settings.get(WITHOUT_CERTIFICATE))
-            .is_some_and(|value| value == "allowed")
+            .is_some_and(governance::Protocol::serves_without_certificate)
     }
 
     /// A client without a certificate: it reaches the protocol of its port, and nothing else.

@@ -195,10 +195,22 @@ fn protocols(wish: &Wish<'_>) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf
             version: 1,
             settings_digest: crypto::sha256(text.as_bytes()),
             access: wish.access,
-            settings: BTreeMap::new(),
+            settings: settings(name),
         });
     }
     Ok((listed, files))
+}
+
+/// Wallets of a sandbox may sign in at a node by themselves.
+fn settings(protocol: &str) -> BTreeMap<String, String> {
+    match protocol {
+        "ethereum" => [(
+            "clients-without-certificate".to_owned(),
+            "allowed".to_owned(),
+        )]
+        .into(),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// Genesis settings of a protocol: for Ethereum the accounts of anvil, for others none.
@@ -215,7 +227,8 @@ fn genesis(protocol: &str) -> String {
             )
         })
         .collect();
-    serde_json::json!({ "chainId": dev::CHAIN_ID, "alloc": alloc }).to_string()
+    let sign_in = serde_json::json!({ "domains": ["localhost:*", "127.0.0.1:*"] });
+    serde_json::json!({ "chainId": dev::CHAIN_ID, "alloc": alloc, "signIn": sign_in }).to_string()
 }
 
 fn code(images: &Images, protocols: &[String]) -> Result<CodeManifest, Failure> {

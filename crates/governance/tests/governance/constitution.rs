@@ -367,6 +367,27 @@ fn owners_protocols_and_manifests() {
 }
 
 #[test]
+fn a_protocol_may_serve_clients_without_a_certificate_if_its_network_says_so() {
+    let with = |value: &str| {
+        let mut constitution = World::new().constitution;
+        let name = "clients-without-certificate".to_owned();
+        constitution.protocols[0].settings = [(name, value.to_owned())].into();
+        let serves = constitution.protocols[0].serves_without_certificate();
+        constitution
+            .validate()
+            .map(|()| serves)
+            .map_err(|invalid| invalid.to_string())
+    };
+    assert!(!World::new().constitution.protocols[0].serves_without_certificate());
+    assert_eq!((with("allowed"), with("refused")), (Ok(true), Ok(false)));
+    assert!(
+        with("yes")
+            .expect_err("no such value")
+            .contains("is allowed or refused")
+    );
+}
+
+#[test]
 fn text_that_is_no_constitution_is_told_where() {
     let with = |from: &str, to: &str| {
         assert!(EXAMPLE.contains(from), "{from}");
