@@ -62,13 +62,7 @@ pub fn shapes(path: &str, expected: &Value, found: &Value, into: &mut Vec<Differ
     }
 }
 
-fn each(
-    path: &str,
-    expected: &Value,
-    found: &Value,
-    into: &mut Vec<Difference>,
-    leaf: Leaf<'_>,
-) {
+fn each(path: &str, expected: &Value, found: &Value, into: &mut Vec<Difference>, leaf: Leaf<'_>) {
     let inner = |name: &str| match path {
         "" => name.to_owned(),
         path => format!("{path}.{name}"),
