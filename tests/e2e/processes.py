@@ -112,6 +112,46 @@ def memory_holds(pid, markers):
     return found, read
 
 
+def private_scalars(pid, publics):
+    """P-256 private keys of these public points (SEC1, uncompressed) in a process's own memory, by public point.
+
+    Every 32 bytes that may be a scalar are tried, in both byte orders: at addresses that 8 divides, written by the
+    process and not mapped from a file, and as mixed as random bytes are.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    found, tried = {}, set()
+    with open(f"/proc/{pid}/maps") as maps:
+        regions = [line.split() for line in maps]
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for region in regions:
+            if not region[1].startswith("rw") or (len(region) > 5 and region[5].startswith("/")):
+                continue
+            first, last = (int(part, 16) for part in region[0].split("-"))
+            try:
+                memory.seek(first)
+                block = memory.read(last - first)
+            except (OSError, ValueError, OverflowError):
+                continue
+            for at in range(0, len(block) - 31, 8):
+                window = block[at : at + 32]
+                if len(set(window)) < 22 or window in tried:
+                    continue
+                tried.add(window)
+                for order in ("little", "big"):
+                    try:
+                        key = ec.derive_private_key(int.from_bytes(window, order), ec.SECP256R1())
+                    except ValueError:
+                        continue
+                    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+                    if point in publics:
+                        found[point] = window
+                if len(found) == len(publics):
+                    return found
+    return found
+
+
 def files_holding(directory, markers):
     """Files under a directory that hold a marker, and how many bytes were read."""
     found, read = [], 0

@@ -1,17 +1,23 @@
 """What the host and the disk see: ciphertext, sizes and addresses, and never a transaction's content."""
 
 import base64
+import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 
+import cbor2
 import network as networks
 import processes
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_account import Account
-from network import KeyValue, rpc
+from network import KeyValue, coco, rpc
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="memory of other users' processes: run as root")
 
@@ -69,6 +75,99 @@ def test_a_marker_is_found_in_no_file_and_in_no_host(capsys):
             print(f"\n  no marker in {scanned >> 20} MiB of hosts' memory and {read} bytes of files")
         # The files can be searched: a public name is there.
         assert processes.files_holding(network.directory, {b"contoso"})[0]
+
+
+def pem(path):
+    """What the one block of a PEM file holds."""
+    lines = [line for line in open(path).read().splitlines() if line and not line.startswith("-----")]
+    return base64.b64decode("".join(lines))
+
+
+def opened_epochs(network, node, directory):
+    """The session keys of a network by epoch: M actors' files open a copy of its ledger."""
+    shares = sorted(network.directory.rglob("*-share.pem"))
+    needed = len(network.nodes) // 2 + 1
+    copy = directory / "copy"
+
+    def attempt():
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(node.ledger, copy / "ledger")
+        for old in directory.glob("*.part"):
+            old.unlink()
+        of = ["--ledger", copy, "--constitution", network.facts["constitution"]]
+        parts = [directory / f"{share.stem}.part" for share in shares[:needed]]
+        for share, part in zip(shares, parts, strict=False):
+            # Until the actors have made their key, nothing is sealed to them.
+            done = coco("recover", "partial", *of, "--share-key", share, "--out", part)
+            if done.returncode != 0:
+                return None
+        keys = directory / "keys.pem"
+        keys.unlink(missing_ok=True)
+        done = coco("recover", "open", *of, "--partials", *parts, "--out", keys)
+        assert keys.exists(), done.stderr
+        return keys
+
+    keys = processes.wait_until("an epoch is sealed to the actors", attempt, 60)
+    network_id, epochs = cbor2.loads(pem(keys))
+    assert len(network_id) == 32 and 1 in epochs and len(epochs) >= 2
+    return epochs
+
+
+def listed_keys(node):
+    """Public keys that the ledger names: those of nodes, and the network's."""
+    done = coco("ledger", "export", node.ledger)
+    assert done.returncode in (0, 6), done.stderr
+    nodes, network = set(), None
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        for fact in record.get("public") or [] if record["record"] == "entry" else []:
+            if not isinstance(fact, dict):
+                continue
+            if "node" in fact and "key" in fact:
+                nodes.add(bytes.fromhex(fact["key"]))
+            if "network_certificate" in fact:
+                certificate = x509.load_der_x509_certificate(bytes.fromhex(fact["network_certificate"]))
+                network = certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return nodes, network
+
+
+@needs_root
+def test_no_key_of_the_inventory_is_in_a_host_or_in_a_file(capsys):
+    """docs/keys.md, "Who holds what": session keys, share-transport keys, VN keys, the network's key."""
+    elsewhere = tempfile.TemporaryDirectory(prefix="coco-e2e-keys-")
+    with networks.running() as network, elsewhere as directory:
+        directory = type(network.directory)(directory)
+        epochs = opened_epochs(network, network.nodes[0], directory)
+        network.quiesce(network.nodes)
+        shares = {share: pem(share) for share in network.directory.rglob("*-share.pem")}
+        assert shares and all(len(key) == 32 for key in shares.values())
+
+        # What only a node has is looked up where it must be: in the memory of its manager.
+        nodes, identity = listed_keys(network.nodes[0])
+        private = {}
+        for node in network.nodes:
+            private |= processes.private_scalars(node.pid("coco-manager"), nodes | {identity})
+        assert identity in private, "no manager holds the network's key"
+        assert len(private) == len(network.nodes) + 1, "each manager holds the key of its node"
+
+        keys = [*epochs.values(), *shares.values(), *private.values()]
+        keys += [key[::-1] for key in private.values()]
+        markers = set().union(*(forms(key) for key in keys))
+        scanned = 0
+        for node in network.nodes:
+            held, _ = processes.memory_holds(node.pid("coco-manager"), {*epochs.values(), *shares.values()})
+            assert set(epochs.values()) <= held, f"the scan does not see the session keys of {node.owner}"
+            assert held & set(shares.values()), f"the manager of {node.owner} has no share-transport key"
+            found, read = processes.memory_holds(node.pid("coco-host"), markers)
+            assert not found, f"the host of {node.owner} holds a key"
+            scanned += read
+        # An actor's own file holds its share-transport key, and nothing else does.
+        found, read = processes.files_holding(network.directory, markers)
+        others = [path for path, _ in found if not path.endswith("-share.pem")]
+        assert not others, others
+        assert found and read > 10_000
+        with capsys.disabled():
+            print(f"\n  none of {len(keys)} keys in {scanned >> 20} MiB of hosts' memory and {read} bytes of files")
 
 
 @needs_root
