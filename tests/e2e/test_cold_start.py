@@ -1,20 +1,60 @@
 """Power fails everywhere: every node is killed under load and started again. The network goes on by itself,
 with everything that it acknowledged. `coco sandbox --dir` resumes this way."""
 
+import http.client
+import itertools
 import signal
+import threading
 import time
+import uuid
 
 import isolated
 import network as networks
 import processes
 import pytest
 from network import KeyValue
-from pipeline import Writers
 from test_restarts import everything, gateways, grown, ledgers_are_sound
 
 FAILURES = 5
 # A joiner looks whether others are alone, too, after three seconds.
 BACK_SECONDS = 60
+
+
+class Load:
+    """Writers of fresh keys that stop where they are; `acknowledged`: key → value."""
+
+    def __init__(self, ways, prefix, writers=4):
+        self.acknowledged, self.running = {}, True
+        self.threads = [
+            threading.Thread(target=self._write, args=(way, f"{prefix}/{place}/{number}"))
+            for place, way in enumerate(ways)
+            for number in range(writers)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, way, prefix):
+        client = KeyValue(way, timeout=5)
+        for number in itertools.count():
+            key, value = f"{prefix}/{number}", uuid.uuid4().hex
+            while True:
+                if not self.running:
+                    return client.close()
+                try:
+                    status, _ = client.put(key, value, f"{prefix}-{number}")
+                except (OSError, http.client.HTTPException):
+                    continue  # Outcome unknown: asked again under the same name.
+                if status == 200:
+                    self.acknowledged[key] = value
+                    break
+
+    def count(self):
+        return len(self.acknowledged)
+
+    def stop(self):
+        self.running = False
+        for thread in self.threads:
+            thread.join(20)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +74,7 @@ def test_everything_acknowledged_survives_the_loss_of_all_power(network, capsys)
         processes.wait_until(f"{node.owner} can open the keys again", lambda node=node: sealed(node), 60)
     acknowledged, told = {}, []
     for number in range(FAILURES):
-        load = Writers(gateways(network), rate=300, prefix=f"round{number}")
+        load = Load(gateways(network), f"round{number}")
         grown(load, 300)
         for node in network.nodes:
             node.kill()
