@@ -16,7 +16,7 @@ use revm::handler::{Handler, MainnetHandler};
 use revm::{Database, ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 use types::{ActorId, Height};
 
-use crate::access::{self, AccessSettings};
+use crate::access::{self, AccessSettings, CHECKS_GAS};
 use crate::block;
 use crate::checks::Reader;
 use crate::codes::Codes;
@@ -27,6 +27,9 @@ use crate::principal::Roles;
 use crate::settings::{Fork, Rules};
 use crate::system::{self, Facts, System};
 use crate::veil;
+
+/// Gas of checks that every transaction has, besides those that it is charged for: a hundred and more.
+const EXECUTION_CHECKS_GAS: u64 = 1_000_000;
 
 /// What the EVM is told about the block.
 #[derive(Debug, Clone)]
@@ -285,7 +288,14 @@ impl<'a> Executor<'a> {
             readers: vec![reader],
             own: signers.chain([account]).collect(),
         };
-        Ok(Some(Box::new(Eyes::new(world, mode, who))))
+        let mut eyes = Eyes::new(world, mode, who);
+        if mode == Mode::Execution {
+            // A cheap transaction must not have the network run expensive checks.
+            eyes.fuel = transaction
+                .gas_limit
+                .clamp(EXECUTION_CHECKS_GAS, CHECKS_GAS);
+        }
+        Ok(Some(Box::new(eyes)))
     }
 
     /// A session without an actor's certificate submits for the actor to which the account is bound.

@@ -154,10 +154,11 @@ impl<'a> Overlay<'a> {
                 .eyes
                 .as_ref()
                 .is_some_and(|eyes| eyes.absent.contains(&address));
-            if account
-                .storage
-                .get(&IMPLEMENTATION_SLOT)
-                .is_some_and(|slot| slot.is_changed())
+            if self.eyes.is_some()
+                && account
+                    .storage
+                    .get(&IMPLEMENTATION_SLOT)
+                    .is_some_and(|slot| slot.is_changed())
             {
                 self.upgraded.push(address);
             }
