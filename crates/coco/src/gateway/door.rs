@@ -63,7 +63,7 @@ impl Door {
     }
 
     /// Takes what the client sent.
-    pub(super) fn from_client(
+    pub(super) fn client_said(
         &mut self,
         bytes: &[u8],
         to_node: &mut BytesMut,
@@ -99,7 +99,7 @@ impl Door {
     }
 
     /// Looks at what the node answered, before the client gets it.
-    pub(super) fn from_node(&mut self, bytes: &[u8], to_node: &mut BytesMut) {
+    pub(super) fn node_said(&mut self, bytes: &[u8], to_node: &mut BytesMut) {
         if let State::Upgrading { until, waits } = &mut self.state {
             let (until, waits) = (*until, waits.split());
             self.state = if bytes.starts_with(b"HTTP/1.1 101 ") {
@@ -219,7 +219,7 @@ mod tests {
     /// What goes to the node and to the client, and what happens then.
     fn take(door: &mut Door, text: &str) -> (String, String, Then) {
         let (mut node, mut client) = (BytesMut::new(), BytesMut::new());
-        let then = door.from_client(text.as_bytes(), &mut node, &mut client);
+        let then = door.client_said(text.as_bytes(), &mut node, &mut client);
         let text = |bytes: BytesMut| String::from_utf8(bytes.to_vec()).expect("text");
         (text(node), text(client), then)
     }
@@ -303,7 +303,7 @@ mod tests {
             assert_eq!(door.until(), claims()["exp"].as_u64());
             assert_eq!(take(&mut door, " and").0, "");
             let mut node = BytesMut::new();
-            door.from_node(answer.as_bytes(), &mut node);
+            door.node_said(answer.as_bytes(), &mut node);
             let late = take(&mut door, " late").0;
             assert_eq!(
                 format!("{}{late}", String::from_utf8_lossy(&node)),

@@ -174,7 +174,7 @@ impl Flow {
             return self.write_node();
         };
         let mut admitted = BytesMut::new();
-        let then = door.from_client(&self.buffer[..bytes], &mut admitted, &mut self.to_local);
+        let then = door.client_said(&self.buffer[..bytes], &mut admitted, &mut self.to_local);
         self.admit(&admitted, unanswered)?;
         self.write_local(local)?;
         match then {
@@ -217,7 +217,7 @@ impl Flow {
             unanswered.answered();
             if let Some(door) = door {
                 let mut admitted = BytesMut::new();
-                door.from_node(&self.plaintext, &mut admitted);
+                door.node_said(&self.plaintext, &mut admitted);
                 self.admit(&admitted, unanswered)?;
             }
             self.to_local.extend_from_slice(&self.plaintext);
