@@ -30,6 +30,9 @@ pub(crate) struct Simulate {
     /// Each run goes on for at least this many events, and until leadership has changed
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     events: u64,
+    /// So often in each run the power fails everywhere, or at so many nodes that no quorum is left
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    blackouts: u64,
     /// Prints one line per event
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -42,6 +45,7 @@ pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let options = Options {
         nodes: arguments.nodes.map(usize::from),
         events_min: arguments.events,
+        blackouts: arguments.blackouts,
         trace: arguments.trace,
         ..Options::default()
     };
@@ -60,6 +64,7 @@ pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
         "entries": sum(|r| r.entries),
         "leader_changes": sum(|r| r.leader_changes),
         "restarts": sum(|r| r.restarts),
+        "network_restarts": sum(|r| r.network_restarts),
         "entries_reused": sum(|r| r.entries_reused),
         "entries_fetched": sum(|r| r.entries_fetched),
         "snapshots_taken": sum(|r| r.snapshots_taken),

@@ -413,7 +413,11 @@ impl Node {
             return;
         }
         // As many as elect a leader are given time to: who votes, a ledger that lags does not tell.
-        let patience = if can_elect(&voters, &running) { ELECT_MS } else { 0 };
+        let patience = if can_elect(&voters, &running) {
+            ELECT_MS
+        } else {
+            0
+        };
         let since = *self.cold.enough.get_or_insert(self.now);
         if self.now.since(since) >= patience {
             self.end(

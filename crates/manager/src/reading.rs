@@ -61,7 +61,12 @@ impl Node {
         }
         if let Reading::Lend { slot, first } = why {
             let given = read.failure.is_empty() && read.first == first.0;
-            return self.lend(&slot, first, if given { read.entries } else { Vec::new() }, out);
+            return self.lend(
+                &slot,
+                first,
+                if given { read.entries } else { Vec::new() },
+                out,
+            );
         }
         if !read.failure.is_empty() {
             return self.end(

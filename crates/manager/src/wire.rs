@@ -460,6 +460,9 @@ mod tests {
                 data: Bytes::from_static(b"state"),
             },
             PeerMessage::SnapshotAbsent { index: Index(7) },
+            PeerMessage::Cold(Box::new(crate::cold::Says::Refused {
+                reason: "why".into(),
+            })),
             PeerMessage::EntriesAsk {
                 first: Index(1),
                 last: Index(9),

@@ -62,9 +62,18 @@ impl Node {
     }
 
     /// The host gave what is to be lent. Whoever gets it checks it.
-    pub fn lend(&mut self, to: &NodeSlot, first: Index, entries: Vec<Bytes>, out: &mut Vec<Output>) {
+    pub fn lend(
+        &mut self,
+        to: &NodeSlot,
+        first: Index,
+        entries: Vec<Bytes>,
+        out: &mut Vec<Output>,
+    ) {
         if !entries.is_empty() {
-            let entries = entries.into_iter().map(|bytes| bytes.to_vec().into()).collect();
+            let entries = entries
+                .into_iter()
+                .map(|bytes| bytes.to_vec().into())
+                .collect();
             self.say(to, &Says::Lent { first, entries }, out);
         }
     }

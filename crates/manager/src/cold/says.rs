@@ -10,6 +10,7 @@ use crate::wire::Credentials;
 
 /// One message, within a frame of `wire`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, behind a pointer")]
 pub enum Says {
     /// Who dialled: who are you? Appraise yourself to me.
     #[n(0)]

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 
 use super::{LIVENESS_MS, World};
 
-
 impl World {
     /// One power failure under load, from a healthy network to a healthy network.
     pub(super) fn black_out(&mut self) -> Result<(), String> {
         self.heal();
         self.dark = true;
-        self.until(LIVENESS_MS, "every node votes, and the keys are sealed to the actors", |world| {
-            world.all_vote() && world.positions().all(|p| p.sealed)
-        })?;
+        self.until(
+            LIVENESS_MS,
+            "every node votes, and the keys are sealed to the actors",
+            |world| world.all_vote() && world.positions().all(|p| p.sealed),
+        )?;
         self.calm = false;
         let clients: Vec<u64> = self.clients.keys().copied().collect();
         for id in clients {
@@ -51,7 +52,10 @@ impl World {
     }
 
     fn restarts(&self) -> u32 {
-        self.positions().map(|p| p.restarts).max().unwrap_or_default()
+        self.positions()
+            .map(|p| p.restarts)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The world goes on for a while.
@@ -111,7 +115,7 @@ mod tests {
     }
 
     /// A network of so many nodes, all of them voters, whose keys are sealed to the actors.
-    fn network(nodes: usize, seed: u64) -> World {
+    fn network(nodes: usize, seed: u64, faults_max: u32) -> World {
         let options = Options {
             nodes: Some(nodes),
             clients: 2,
@@ -119,6 +123,7 @@ mod tests {
             ..Options::default()
         };
         let mut world = World::new(seed, &options);
+        world.consortium.constitution.settings.restart_faults_max = faults_max;
         world.dark = true;
         for place in 0..nodes {
             world.start(place, place == 0);
@@ -167,11 +172,10 @@ mod tests {
         });
     }
 
-    /// DESIGN section 6, the first attack: what was acknowledged is on A and B; A's host presents an old
-    /// disk, and C never had it.
-    #[test]
-    fn an_old_disk_does_not_stand_in_for_the_one_that_is_missing() {
-        let mut world = network(3, 11);
+    /// What was acknowledged is on A and B; power fails; A's host presents an old disk, C never had it, and
+    /// B does not come yet.
+    fn old_disk_without_b(faults_max: u32) -> World {
+        let mut world = network(3, 11, faults_max);
         let old = world.nodes[0].disk.clone();
         cut_off(&mut world, &[2]);
         let before = acknowledged(&world);
@@ -182,7 +186,16 @@ mod tests {
         world.nodes[0].disk = old;
         world.nodes[0].disk.lose_power(u64::MAX);
         world.blocked.clear();
-        world.queue.retain(|_, event| !matches!(event, Event::Start { place: 1 }));
+        world
+            .queue
+            .retain(|_, event| !matches!(event, Event::Start { place: 1 }));
+        world
+    }
+
+    /// DESIGN section 6, the first attack.
+    #[test]
+    fn an_old_disk_does_not_stand_in_for_the_one_that_is_missing() {
+        let mut world = old_disk_without_b(1);
         nobody_restarts(&mut world);
         assert_eq!(world.leader(), None, "A and C alone do not go on");
 
@@ -190,10 +203,29 @@ mod tests {
         restarts_with_everything(&mut world);
     }
 
+    /// The same where the constitution trusts every disk: then it is lost, and this simulator sees it.
+    #[test]
+    fn where_no_disk_may_be_old_an_old_one_loses_what_was_acknowledged() {
+        let mut world = old_disk_without_b(0);
+        let went_on = world.until(LIVENESS_MS, "A and C restart", |world| {
+            world.restarts() == 1
+        });
+        let ended = went_on.and_then(|()| {
+            world.schedule(1, Event::Start { place: 1 });
+            world.until(LIVENESS_MS, "all vote", World::all_vote)?;
+            world.end()
+        });
+        let what = ended.expect_err("a write is lost");
+        assert!(
+            what.contains("committed another entry") || what.contains("an acknowledged write"),
+            "{what}"
+        );
+    }
+
     /// The second: two survivors run behind a partition while three others try to restart.
     #[test]
     fn two_survivors_behind_a_partition_and_three_others_both_wait() {
-        let mut world = network(5, 12);
+        let mut world = network(5, 12, 1);
         sure(&mut world, |world| world.pass(1_000));
         cut_off(&mut world, &[0, 1]);
         world.lose_power(&BTreeSet::from([2, 3, 4]));
@@ -203,7 +235,9 @@ mod tests {
         nobody_restarts(&mut world);
         assert_eq!(acknowledged(&world), before, "the survivors are no quorum");
         assert!(
-            [0, 1].iter().all(|place| world.nodes[*place].incarnation == 1),
+            [0, 1]
+                .iter()
+                .all(|place| world.nodes[*place].incarnation == 1),
             "and they see no others, for whom they would end"
         );
 
