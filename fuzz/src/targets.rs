@@ -11,6 +11,7 @@ mod keyvalue;
 mod ledger;
 mod manager;
 mod tee;
+mod threshold;
 mod worker;
 
 const fn target(
@@ -176,4 +177,12 @@ pub const TARGETS: &[Target] = &[
         governance::message,
         governance::messages,
     ),
+    // Keys that the actors hold together, and files between them.
+    target(
+        "threshold_message",
+        8192,
+        threshold::message,
+        threshold::messages,
+    ),
+    target("client_parts", 8192, threshold::file, threshold::files),
 ];

@@ -2,14 +2,15 @@
 
 use std::cell::OnceCell;
 
-use crypto::{Entropy, PublicKey};
+use crypto::{Entropy, PublicKey, SigningKey};
 use governance::{
-    AdmitNode, Ballot, Choice, Command, Constitution, Departure, Draft, EpochCause, Genesis,
-    Listed, NetworkIdentity, NodeTuple, SignedMessage, SignedTuple, State, Window, Withdrawal,
-    admission_from_public, facts_from_public,
+    AdmitNode, AuditGrant, AuditTerms, Ballot, Choice, Command, Constitution, Departure, Draft,
+    EpochCause, EpochOpening, EpochSeal, Genesis, KeyRelease, KeyStep, Listed, NetworkIdentity,
+    NetworkRestart, NodeTuple, Presented, SignedMessage, SignedTuple, State, Window, Withdrawal,
+    admission_from_public, facts_from_public, sign_key_message,
 };
 use sim::parts::{Consortium, START, address};
-use types::{Epoch, Index, Millis, NodeId};
+use types::{Digest, Epoch, Index, Millis, NodeId, Term};
 
 use crate::{Pieces, pieces};
 
@@ -18,6 +19,7 @@ struct Known {
     consortium: Consortium,
     genesis: Command,
     key: PublicKey,
+    node_key: SigningKey,
 }
 
 thread_local! {
@@ -31,10 +33,11 @@ fn with<R>(f: impl FnOnce(&Known) -> R) -> R {
 fn known_network() -> Known {
     let mut entropy = Entropy::new(&[2; 32]);
     let consortium = Consortium::new(3, &mut entropy);
-    let network_key = crypto::SigningKey::generate(&mut entropy);
+    let network_key = SigningKey::generate(&mut entropy);
     let certificate =
         channel::network_certificate(&network_key, "sim", Millis(0), START.plus(1 << 40), [1; 16]);
-    let key = *crypto::SigningKey::generate(&mut entropy).public();
+    let node_key = SigningKey::generate(&mut entropy);
+    let key = *node_key.public();
     let tuple = NodeTuple {
         network: consortium.constitution.network_id(),
         owner: consortium.members[0].name.clone(),
@@ -60,6 +63,64 @@ fn known_network() -> Known {
         consortium,
         genesis,
         key,
+        node_key,
+    }
+}
+
+/// The beginning of an epoch that is not sealed to the actors.
+fn opening(epoch: u64) -> EpochOpening {
+    EpochOpening {
+        epoch: Epoch(epoch),
+        cause: EpochCause::Timer,
+        link: vec![1; 80],
+        check: Digest([2; 32]),
+        seal: None,
+    }
+}
+
+/// A grant to an auditor with this key.
+pub fn grant(key: [u8; 32]) -> AuditGrant {
+    with(|known| AuditGrant {
+        number: 1,
+        terms: AuditTerms {
+            auditor: Listed(known.consortium.members[0].certificate.clone()),
+            key,
+            from: Epoch(2),
+            to: Epoch(3),
+            expires: START.plus(1_000),
+        },
+        entry: Index(2),
+    })
+}
+
+fn sealed_opening() -> EpochOpening {
+    let (key, ciphertext) = super::threshold::ciphertext();
+    EpochOpening {
+        seal: Some(EpochSeal {
+            key: key.session(),
+            session_key: ciphertext.clone(),
+            history_key: ciphertext,
+        }),
+        ..opening(2)
+    }
+}
+
+fn restart() -> NetworkRestart {
+    NetworkRestart {
+        restarts: 1,
+        by: State::FIRST_NODE,
+        node: None,
+        learners: [NodeId(2)].into(),
+        present: vec![Presented {
+            owner: "contoso".into(),
+            address: address(0),
+            term: Term(2),
+            index: Index(3),
+            digest: Digest([4; 32]),
+        }],
+        granted_by: vec!["contoso".into()],
+        opening: opening(2),
+        ordered_by: vec![],
     }
 }
 
@@ -82,15 +143,8 @@ pub fn command(data: &[u8]) {
             .expect("a genesis");
         if state.apply_public(Index(2), START, public).is_err() {
             state
-                .apply(
-                    Index(2),
-                    START,
-                    &Command::OpenEpoch {
-                        epoch: Epoch(2),
-                        cause: EpochCause::Timer,
-                    },
-                )
-                .ok();
+                .apply(Index(2), START, &Command::OpenEpoch(Box::new(opening(2))))
+                .expect("a refused command left no trace");
         }
         if let Some(node) = state.node_by_key(&known.key) {
             assert_eq!(node.id, State::FIRST_NODE);
@@ -117,10 +171,20 @@ pub fn commands() -> Vec<Vec<u8>> {
                 number: 2,
                 expires: START.plus(5),
             },
-            Command::OpenEpoch {
+            Command::OpenEpoch(Box::new(opening(2))),
+            Command::OpenEpoch(Box::new(sealed_opening())),
+            Command::KeyStep(KeyStep::Begin),
+            Command::KeyStep(KeyStep::CloseRound),
+            Command::KeyStep(KeyStep::Message {
+                node: State::FIRST_NODE,
+                signed: sign_key_message(&known.node_key, &super::threshold::deal()),
+            }),
+            Command::KeyRelease(KeyRelease {
+                node: State::FIRST_NODE,
                 epoch: Epoch(1),
-                cause: EpochCause::Timer,
-            },
+                refused: Some("why".into()),
+            }),
+            Command::NetworkRestart(Box::new(restart())),
         ];
         std::iter::once(&known.genesis)
             .chain(&others)

@@ -9,7 +9,9 @@ use crypto::Entropy;
 use http1::Options;
 use manager::Manager;
 use manager::parts::{ManagerPart, Reader, Zeroized, frame};
-use manager::wire::{Credentials, Hello, Join, PeerMessage, STRANGER_MESSAGE_BYTES_MAX, Welcome};
+use manager::wire::{
+    Credentials, Hello, Join, KeyAsk, Partials, PeerMessage, STRANGER_MESSAGE_BYTES_MAX, Welcome,
+};
 use sim::parts::{Consortium, Node, START};
 use types::{Digest, Epoch, Height, Index, Millis, NetworkId, Term};
 
@@ -96,6 +98,20 @@ pub fn peers() -> Vec<Vec<u8>> {
             poll: 1,
             message: Bytes::from_static(b"signed"),
         },
+        PeerMessage::KeysAsk,
+        PeerMessage::KeyMessage(Bytes::from_static(b"signed")),
+        PeerMessage::KeyAsk(KeyAsk {
+            epoch: Epoch(2),
+            number: 3,
+            evidence: b"evidence".to_vec(),
+            endorsements: vec![],
+        }),
+        PeerMessage::Partials(Partials {
+            epoch: Epoch(2),
+            session: b"partial".to_vec(),
+            history: b"partial".to_vec(),
+        }),
+        PeerMessage::PartialsAsk { epoch: Epoch(2) },
     ];
     let one = |message: &PeerMessage| {
         let mut wire = Vec::new();
