@@ -454,10 +454,15 @@ impl Node {
         self.figures.restored_entries = 0;
     }
 
-    /// Whether what a leader commits may be acknowledged: enough nodes hold the restart.
+    /// Whether what a leader makes can be sealed, and what it commits acknowledged: enough nodes hold the
+    /// restart.
     pub fn serves(&self) -> bool {
         // The count is raised before the entry that says so is committed.
         if !self.era.is_established() || self.order.restarts != self.state.restarts() {
+            return false;
+        }
+        let leading = self.order.leading.as_ref();
+        if leading.is_some_and(|l| !self.keyring.holds(l.epoch)) {
             return false;
         }
         let Some((index, quorum)) = self.era.awaited() else {

@@ -187,6 +187,8 @@ impl Node {
                 self.keyring.forget_epochs();
                 let text = "the session key is forgotten: M actors did not open it again in time. Nothing is written until they do";
                 log(out, 1, "keys", text);
+                // Batches that nobody can seal are not made.
+                self.follow_workers(out);
             }
         }
         let rest = self.keyring.until.map_or(0, |until| until.since(now));

@@ -92,10 +92,11 @@ impl Node {
         let Some(constitution) = self.state.constitution() else {
             return;
         };
-        let limits = boundary::Limits {
+        let limits = |protocol: &str| boundary::Limits {
             batch_units_max: u64::from(constitution.settings.batch_units_max),
             batch_bytes_max: u64::from(constitution.settings.batch_bytes_max),
             verify_forwarded: constitution.leader_verifies_signatures(),
+            format: constitution.protocol(protocol).map_or(0, |p| p.version),
         };
         for place in 0..self.protocols.len() {
             let protocol = &self.protocols[place];
@@ -103,7 +104,7 @@ impl Node {
                 continue;
             };
             if self.lists_worker(&protocol.name, &protocol.image) {
-                let limits = manager_to_worker::Message::Limits(limits);
+                let limits = manager_to_worker::Message::Limits(limits(&protocol.name));
                 send_worker(out, self.clock, worker, limits);
                 continue;
             }
@@ -192,6 +193,7 @@ impl Node {
                 genesis_time: constitution.genesis_time_ms.0,
                 restore,
                 verify_forwarded: constitution.leader_verifies_signatures(),
+                format: (constitution.protocol(&protocol.name)).map_or(0, |p| p.version),
             };
             send_worker(
                 out,
