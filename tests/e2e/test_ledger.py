@@ -36,7 +36,7 @@ def test_every_node_left_a_sound_ledger_and_says_what_was_not_checked(stopped):
         assert code == 0, text
     shown = coco("ledger", "show", kept / owners[0])
     assert shown.returncode == 0
-    assert ", batch 40" in shown.stdout and "signature" in shown.stdout
+    assert ", batch 20" in shown.stdout and "signature" in shown.stdout
 
 
 @pytest.mark.parametrize("place", [0.1, 0.35, 0.6, 0.85])
