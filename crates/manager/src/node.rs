@@ -504,7 +504,12 @@ impl Node {
             leading: self.order.leading.as_ref().is_some_and(|l| l.opened),
             leader: self.leader(),
             last: engine.map(|e| e.last().1).unwrap_or_default(),
-            committed: self.order.committed,
+            // What a restart brought may yet come to nothing.
+            committed: if self.era.is_established() {
+                self.order.committed
+            } else {
+                Index::ZERO
+            },
             digest: self.order.last_digest(),
             voters: self.state.voters().map(|node| node.id).collect(),
             restarts: self.order.restarts,

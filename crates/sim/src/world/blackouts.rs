@@ -31,6 +31,12 @@ impl World {
         let places: BTreeSet<usize> = (0..lost).map(|n| (first + n) % nodes).collect();
         let before = self.restarts();
         self.lose_power(&places);
+        if self.random.one_in(3) {
+            // And again, while the network restarts, or just did.
+            let wait = self.random.between(2_500, 8_000);
+            self.pass(wait)?;
+            self.lose_power(&(0..nodes).collect());
+        }
         self.until(LIVENESS_MS, "the network restarts by itself", |world| {
             world.restarts() > before && world.all_vote()
         })?;
@@ -242,6 +248,38 @@ mod tests {
         );
 
         world.blocked.clear();
+        restarts_with_everything(&mut world);
+    }
+
+    /// Nobody starts these machines again.
+    fn stay_dark(world: &mut World, dark: &[usize]) {
+        world.lose_power(&dark.iter().copied().collect());
+        world
+            .queue
+            .retain(|_, event| !matches!(event, Event::Start { place } if dark.contains(place)));
+    }
+
+    /// Five actors, of whom three open the keys: without two of them the network goes on, also when keys
+    /// have to be opened again; without three nothing is written; with them again it is whole.
+    #[test]
+    fn two_of_five_actors_are_spared_and_three_are_not() {
+        let mut world = network(5, 13, 1);
+        sure(&mut world, |world| world.pass(1_000));
+        stay_dark(&mut world, &[3, 4]);
+        sure(&mut world, |world| world.pass(20_000));
+        let before = acknowledged(&world);
+        sure(&mut world, |world| world.pass(5_000));
+        assert!(acknowledged(&world) > before, "three of five go on");
+
+        stay_dark(&mut world, &[2]);
+        sure(&mut world, |world| world.pass(500));
+        let before = acknowledged(&world);
+        nobody_restarts(&mut world);
+        assert_eq!(acknowledged(&world), before, "two of five write nothing");
+
+        for place in 2..5 {
+            world.schedule(1, Event::Start { place });
+        }
         restarts_with_everything(&mut world);
     }
 }
