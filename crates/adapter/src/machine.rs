@@ -1,5 +1,7 @@
 //! The deterministic half of an adapter.
 
+use core::ops::RangeInclusive;
+
 use bytes::Bytes;
 use kv::Domain;
 use types::{Digest, Height, Millis};
@@ -27,7 +29,8 @@ pub struct DomainSpec {
 pub struct Descriptor {
     /// Short lower-case name of the protocol: `ethereum`, `kv`.
     pub protocol: &'static str,
-    /// Version of the state's format. A different one needs [`Machine::migrate`].
+    /// Version of the snapshot's layout: which domains there are. The data in them has a format of its own
+    /// ([`Machine::formats`]).
     pub state_format: u32,
     pub domains: Vec<DomainSpec>,
 }
@@ -106,7 +109,17 @@ pub trait Machine: Send + Sync {
         let _ = (network, exec);
     }
 
-    /// Brings a state of format `from` to the present one.
+    /// Data formats that this code executes. A network begins in format 1, and each vote takes it to the
+    /// next one; which one a state has says [`View::format`].
+    fn formats(&self) -> RangeInclusive<u32> {
+        1..=1
+    }
+
+    /// Brings a state of the data format `from` to the next one. Runs on one leader only, as a batch of its
+    /// own; what it writes is in the ledger and must fit one entry. [`Machine::seal`] follows, without units.
+    ///
+    /// # Errors
+    /// [`Reject`] says why it cannot be done: the state stays as it is, and no units are taken.
     fn migrate(&self, from: u32, exec: &mut dyn Exec) -> Result<(), Reject>;
 
     /// Decodes and checks what can be checked without executing, the signature above all. Runs on

@@ -11,6 +11,11 @@ pub trait View {
     /// The height whose state this is.
     fn height(&self) -> Height;
 
+    /// The data format of this state ([`crate::Machine::formats`]).
+    fn format(&self) -> u32 {
+        1
+    }
+
     fn get(&self, domain: Domain, key: &[u8]) -> Result<Option<Bytes>, Lost>;
 
     /// Calls `visit` for each key that starts with `prefix`, in byte order, until it returns false.

@@ -33,7 +33,7 @@ pub enum BadChange {
     #[error("the node of {owner:?} at {address:?} may join without this vote")]
     MayReturn { owner: String, address: String },
     #[error(
-        "the adapter of {protocol} has the state format {version} and no other: first let code run that brings it to another"
+        "the data of {protocol} has format {version}: a vote takes it to the next number, one at a time and never back"
     )]
     Format { protocol: String, version: u32 },
     #[error(
@@ -286,15 +286,19 @@ impl Constitution {
                 protocol: of,
                 version,
             } => {
-                let present = self.protocols[protocol(of)?].version;
+                let place = protocol(of)?;
+                let present = self.protocols[place].version;
                 if present == *version {
                     return Err(unchanged());
                 }
-                // No adapter of this version migrates a state.
-                return Err(BadChange::Format {
-                    protocol: of.clone(),
-                    version: present,
-                });
+                // Each step is a migration of its own, and none leads back.
+                if present.checked_add(1) != Some(*version) {
+                    return Err(BadChange::Format {
+                        protocol: of.clone(),
+                        version: present,
+                    });
+                }
+                self.protocols[place].version = *version;
             }
             Change::SetProtocolAccess {
                 protocol: of,

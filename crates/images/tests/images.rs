@@ -113,6 +113,7 @@ fn a_worker_answers_inside_its_sandbox_and_ends_with_its_manager() {
             batch_bytes_max: 1 << 20,
             genesis_time: 1_000,
             verify_forwarded: false,
+            format: 1,
         };
         let message = Some(manager_to_worker::Message::Hello(hello));
         worker.send(

@@ -1,8 +1,9 @@
 //! Batch body: what a leader's worker proposes, the ledger keeps, and every other worker applies.
 //!
 //! ```text
-//! body     = version u8 (1)
+//! body     = version u8 (1; 2 for a migration)
 //!            height u64 | time u64 | entropy 32 bytes
+//!            from u32 | to u32                    (of a migration only: data formats; it has no units)
 //!            count u32, then that many units:     id 32 bytes | caller 32 bytes
 //!                                                 established bytes u16, established
 //!                                                 raw bytes u32, raw
@@ -25,6 +26,8 @@ use types::{ActorId, Height, Millis, UnitId};
 pub const ESTABLISHED_BYTES_MAX: usize = 256;
 
 const VERSION: u8 = 1;
+/// Of a batch that brings the state to another data format.
+const MIGRATION: u8 = 2;
 const UNIT_BYTES_MIN: usize = 32 + 32 + 2 + 4 + 4;
 
 /// What `Exec::record` obtained from outside while the leader executed.
@@ -34,10 +37,19 @@ pub struct Recorded {
     pub data: Bytes,
 }
 
+/// A step from one data format to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    pub from: u32,
+    pub to: u32,
+}
+
 /// One batch, decoded.
 #[derive(Debug, Clone)]
 pub struct Body {
     pub env: Env,
+    /// Present if this batch brings the state to another data format; then it has no units.
+    pub migration: Option<Migration>,
     /// Applied units, each with its receipt.
     pub units: Vec<(Unit, Bytes)>,
     pub claim: Claim,
@@ -51,6 +63,30 @@ impl Body {
     /// Encodes a batch whose write set is still in parts.
     pub fn encode(
         env: &Env,
+        units: &[(Unit, Bytes)],
+        claim: &Claim,
+        events: &[Event],
+        recorded: &[Recorded],
+        writes: &WriteSet,
+    ) -> Bytes {
+        Self::encode_kind(env, None, units, claim, events, recorded, writes)
+    }
+
+    /// Encodes a batch that brings the state to another data format.
+    pub fn encode_migration(
+        env: &Env,
+        migration: Migration,
+        claim: &Claim,
+        events: &[Event],
+        recorded: &[Recorded],
+        writes: &WriteSet,
+    ) -> Bytes {
+        Self::encode_kind(env, Some(migration), &[], claim, events, recorded, writes)
+    }
+
+    fn encode_kind(
+        env: &Env,
+        migration: Option<Migration>,
         units: &[(Unit, Bytes)],
         claim: &Claim,
         events: &[Event],
@@ -72,16 +108,21 @@ impl Body {
         let writes_bytes = writes.encoded_bytes();
         let bytes = 49
             + 20
+            + migration.map_or(0, |_| 8)
             + units_bytes
             + claim.bytes.len()
             + events_bytes
             + recorded_bytes
             + writes_bytes;
         let mut out = BytesMut::with_capacity(bytes);
-        out.put_u8(VERSION);
+        out.put_u8(migration.map_or(VERSION, |_| MIGRATION));
         out.put_u64(env.height.0);
         out.put_u64(env.time.0);
         out.put_slice(&env.entropy);
+        if let Some(Migration { from, to }) = migration {
+            out.put_u32(from);
+            out.put_u32(to);
+        }
         put_count(&mut out, units.len());
         for (unit, receipt) in units {
             out.put_slice(&unit.id.0);
@@ -120,7 +161,8 @@ impl Body {
             return Err(Malformed("a batch body is longer than an entry may be"));
         }
         let mut cursor = Cursor::new(bytes);
-        if cursor.array()? != [VERSION] {
+        let [version] = cursor.array()?;
+        if ![VERSION, MIGRATION].contains(&version) {
             return Err(Malformed(
                 "a batch body of a version that this release does not know",
             ));
@@ -130,9 +172,16 @@ impl Body {
             time: Millis(cursor.u64()?),
             entropy: cursor.array()?,
         };
+        let migration = match version {
+            MIGRATION => Some(migration(&mut cursor)?),
+            _ => None,
+        };
         let count = cursor.count(UNIT_BYTES_MIN)?;
         if count > BATCH_UNITS_MAX {
             return Err(Malformed("a batch body has more units than a batch may"));
+        }
+        if count > 0 && migration.is_some() {
+            return Err(Malformed("a migration has units"));
         }
         let units = (0..count)
             .map(|_| unit(&mut cursor))
@@ -162,6 +211,7 @@ impl Body {
         cursor.end()?;
         Ok(Self {
             env,
+            migration,
             units,
             claim,
             events,
@@ -169,6 +219,15 @@ impl Body {
             writes,
         })
     }
+}
+
+/// A step from one data format to the next one.
+fn migration(cursor: &mut Cursor) -> Result<Migration, Malformed> {
+    let [from, to] = [cursor.array()?, cursor.array()?].map(u32::from_be_bytes);
+    if from == 0 || from.checked_add(1) != Some(to) {
+        return Err(Malformed("a migration does not lead to the next format"));
+    }
+    Ok(Migration { from, to })
 }
 
 fn unit(cursor: &mut Cursor) -> Result<(Unit, Bytes), Malformed> {
@@ -257,6 +316,35 @@ mod tests {
         .concat()
         .replace(' ', "");
         assert_eq!(hex::encode(example()), expected);
+    }
+
+    #[test]
+    fn a_migration_names_its_formats_and_has_no_units() {
+        let plain = Body::decode(example()).expect("well-formed");
+        let of = |from, to| {
+            let (env, claim) = (&plain.env, &plain.claim);
+            let writes = WriteSet::decode(plain.writes.clone()).expect("well-formed");
+            Body::encode_migration(env, Migration { from, to }, claim, &[], &[], &writes)
+        };
+        let bytes = of(1, 2);
+        assert_eq!(hex::encode(&bytes[49..61]), "000000010000000200000000");
+        let body = Body::decode(bytes.clone()).expect("well-formed");
+        assert_eq!(body.migration, Some(Migration { from: 1, to: 2 }));
+        assert_eq!(
+            (body.claim, body.writes),
+            (plain.claim.clone(), plain.writes.clone())
+        );
+        for (from, to) in [(0, 1), (1, 1), (2, 1), (1, 3), (u32::MAX, 0)] {
+            assert!(Body::decode(of(from, to)).is_err(), "from {from} to {to}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(Body::decode(bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        let mut with_units = example().to_vec();
+        with_units[0] = MIGRATION;
+        with_units.splice(49..49, [0, 0, 0, 1, 0, 0, 0, 2]);
+        let refused = Body::decode(with_units.into()).expect_err("refused");
+        assert_eq!(refused.0, "a migration has units");
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub(crate) struct Core {
     pub(crate) batch_bytes_max: usize,
     /// Units that other VNs forward are admitted again: their word is not taken for a signature.
     pub(crate) verify_forwarded: bool,
+    /// The data format that the members voted.
+    pub(crate) voted_format: u32,
+    /// Why this worker stays at its height: the next batch leaves a data format that this code does not know.
+    pub(crate) stays: Option<String>,
     /// Time for timers.
     pub(crate) now: Millis,
     /// The latest time that the manager named: the time of batches.
@@ -83,7 +87,7 @@ fn empty_state(machine: &dyn Machine) -> State {
         };
         (spec.domain, layout)
     });
-    State(Store::new(domains))
+    State::new(Store::new(domains))
 }
 
 /// Who makes batches.
@@ -114,6 +118,8 @@ impl Core {
             batch_units_max: BATCH_UNITS_MAX,
             batch_bytes_max: BATCH_BYTES_MAX,
             verify_forwarded: false,
+            voted_format: 1,
+            stays: None,
             now: Millis::ZERO,
             manager_now: Millis::ZERO,
             committed_time: Millis::ZERO,
@@ -173,6 +179,7 @@ impl Core {
             *restoring = Some(Restoring::new(
                 descriptor.protocol,
                 descriptor.state_format,
+                self.machine.formats(),
                 Height(chunk.height),
             ));
         }
@@ -251,6 +258,9 @@ impl Core {
                 "this node is shutting down: use another",
             ));
         }
+        if let Some(reject) = self.takes_no_units() {
+            return Err(reject);
+        }
         if raw.len() > UNIT_BYTES_MAX {
             return Err(Reject::new(
                 Kind::Malformed,
@@ -312,6 +322,13 @@ impl Core {
     pub(crate) fn inject(&mut self, inject: boundary::Inject) {
         // Not the leader (any more): that VN forwards again when it learns of the new one.
         let Role::Leading(_) = &self.role else { return };
+        if let Some(reject) = self.takes_no_units() {
+            let refused = (inject.units.iter())
+                .filter_map(|unit| UnitId::from_slice(&unit.id))
+                .map(|id| convert::refused(&id, &reject));
+            let refusals = self.refusals.entry(inject.origin).or_default();
+            return refusals.extend(refused);
+        }
         for unit in inject.units {
             let (Some(ticket), Some(caller)) =
                 (pool::ticket(&unit), convert::caller(unit.caller.as_ref()))
@@ -441,6 +458,9 @@ impl Core {
         out: &mut Vec<WorkerToManager>,
     ) -> Option<Arc<Batch>> {
         let height = Height(apply.height);
+        if self.stays.is_some() {
+            return None;
+        }
         if height != self.store.committed_height().next() {
             if height > self.store.committed_height() {
                 let text = format!(
@@ -463,6 +483,7 @@ impl Core {
                 );
                 return None;
             }
+            Ok((_, body)) if !self.goes_along(&body, out) => return None,
             Ok(decoded) => decoded,
             Err(malformed) => {
                 send(
@@ -478,6 +499,9 @@ impl Core {
                 convert::log(1, format!("batch {height} cannot be applied: {error}")),
             );
             return None;
+        }
+        if let Some(migration) = body.migration {
+            self.store.set_format(migration.to);
         }
         let place = Place {
             index: Index(apply.index),
@@ -501,6 +525,9 @@ impl Core {
         self.store
             .commit(height)
             .expect("layers and batches in flight go together");
+        if let Some(format) = made.format {
+            self.store.set_format(format);
+        }
         let mut units = made.units;
         // What admission decoded is of no use any more, and larger than the unit.
         for (unit, _) in &mut units {

@@ -13,29 +13,49 @@ use crate::body::Recorded;
 
 /// The state of a protocol. As a [`View`] it is what has been committed.
 #[derive(Debug)]
-pub struct State(pub Store);
+pub struct State {
+    store: Store,
+    /// The data format that is committed.
+    format: u32,
+}
+
+impl State {
+    /// A state of the first data format.
+    pub fn new(store: Store) -> Self {
+        Self { store, format: 1 }
+    }
+
+    /// What is committed has this data format from now on.
+    pub(crate) fn set_format(&mut self, format: u32) {
+        self.format = format;
+    }
+}
 
 impl Deref for State {
     type Target = Store;
 
     fn deref(&self) -> &Store {
-        &self.0
+        &self.store
     }
 }
 
 impl DerefMut for State {
     fn deref_mut(&mut self) -> &mut Store {
-        &mut self.0
+        &mut self.store
     }
 }
 
 impl View for State {
+    fn format(&self) -> u32 {
+        self.format
+    }
+
     fn height(&self) -> Height {
-        self.0.committed_height()
+        self.store.committed_height()
     }
 
     fn get(&self, domain: Domain, key: &[u8]) -> Result<Option<Bytes>, Lost> {
-        Ok(self.0.committed().get(domain, key).cloned())
+        Ok(self.store.committed().get(domain, key).cloned())
     }
 
     fn scan(
@@ -44,7 +64,7 @@ impl View for State {
         prefix: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) -> Result<(), Lost> {
-        self.0.committed().scan(domain, prefix, None, visit);
+        self.store.committed().scan(domain, prefix, None, visit);
         Ok(())
     }
 
@@ -55,7 +75,9 @@ impl View for State {
         after: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> bool,
     ) -> Result<(), Lost> {
-        self.0.committed().scan(domain, prefix, Some(after), visit);
+        self.store
+            .committed()
+            .scan(domain, prefix, Some(after), visit);
         Ok(())
     }
 }
@@ -76,6 +98,8 @@ enum Door {
 pub struct Execution<'a> {
     transaction: Transaction<'a>,
     env: Env,
+    /// The data format that this execution leaves.
+    format: u32,
     events: Vec<Event>,
     door: Door,
     /// For each savepoint: length of the transaction's journal and of `events`.
@@ -115,10 +139,17 @@ impl<'a> Execution<'a> {
         Self {
             transaction: Transaction::new(below),
             env,
+            format: 1,
             events: Vec::new(),
             door,
             marks: Vec::new(),
         }
+    }
+
+    /// On a state of this data format, or on the way to it. Without it: of the first one.
+    pub fn in_format(mut self, format: u32) -> Self {
+        self.format = format;
+        self
     }
 
     /// True if something not deterministic was recorded, or is left over from the recording.
@@ -146,6 +177,10 @@ impl<'a> Execution<'a> {
 }
 
 impl View for Execution<'_> {
+    fn format(&self) -> u32 {
+        self.format
+    }
+
     fn height(&self) -> Height {
         self.transaction.height()
     }

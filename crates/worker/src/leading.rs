@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 
-use adapter::{Claim, Env, Event, Kind, Lost, Outcome, Reject, Unit};
+use adapter::{Claim, Env, Event, Kind, Lost, Outcome, Reject, Unit, View};
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::{Bytes, BytesMut};
+use kv::WriteSet;
 use types::limits::{BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX};
 use types::{Height, Term, UnitId};
 
@@ -19,16 +20,18 @@ use crate::entropy::batch_entropy;
 use crate::execution::{Executed, Execution};
 
 /// Room that the manager needs around a body in an entry.
-const ENTRY_OVERHEAD_BYTES: usize = 256 << 10;
+pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 256 << 10;
 
 /// Credits of a leader, and what it has in flight.
 pub(crate) struct Leading {
     pub(crate) term: Term,
     governance_version: u64,
-    in_flight_max: usize,
+    pub(crate) in_flight_max: usize,
     seed: [u8; 32],
     /// Proposed and not committed, ascending.
     pub(crate) in_flight: VecDeque<Made>,
+    /// Why the state cannot be brought to the data format that the members voted: no batches are made.
+    pub(crate) stuck: Option<String>,
 }
 
 /// A batch that was executed and proposed.
@@ -39,6 +42,8 @@ pub(crate) struct Made {
     pub(crate) claim: Claim,
     pub(crate) events: Vec<Event>,
     pub(crate) body_bytes: usize,
+    /// The data format that the state has with it, if it is a migration.
+    pub(crate) format: Option<u32>,
 }
 
 impl Core {
@@ -74,6 +79,7 @@ impl Core {
                     in_flight_max: lead.in_flight_max.min(BATCHES_IN_FLIGHT_MAX) as usize, // widening
                     seed,
                     in_flight: VecDeque::new(),
+                    stuck: None,
                 });
                 self.pool.reset_lanes();
                 // Who heard that the outcome is unknown may hear better now.
@@ -85,6 +91,9 @@ impl Core {
 
     /// Forms batches as far as credits and waiting units go.
     pub(crate) fn form_batches(&mut self, out: &mut Vec<WorkerToManager>) {
+        if self.voted_format > self.store.format() {
+            return self.migrate(out);
+        }
         let mut units_max = self.batch_units_max;
         loop {
             let Role::Leading(leading) = &self.role else {
@@ -106,6 +115,20 @@ impl Core {
         }
     }
 
+    /// What the next batch may know.
+    pub(crate) fn next_env(&self, leading: &Leading) -> Env {
+        let height = self.store.top_height().next();
+        let below = leading
+            .in_flight
+            .back()
+            .map_or(self.committed_time, |made| made.env.time);
+        Env {
+            height,
+            time: self.manager_now.max(below),
+            entropy: batch_entropy(&leading.seed, height),
+        }
+    }
+
     /// Executes and proposes one batch of units that were taken from the pool.
     fn make(
         &mut self,
@@ -115,20 +138,14 @@ impl Core {
         let Role::Leading(leading) = &self.role else {
             return Err(NotMade::Lost);
         };
+        let env = self.next_env(leading);
         let below_height = self.store.top_height();
-        let height = below_height.next();
+        let height = env.height;
+        let format = self.store.format();
         let mut refused = Vec::new();
-        let below = leading
-            .in_flight
-            .back()
-            .map_or(self.committed_time, |made| made.env.time);
-        let env = Env {
-            height,
-            time: self.manager_now.max(below),
-            entropy: batch_entropy(&leading.seed, height),
-        };
         loop {
             let mut execution = Execution::recording(self.store.top(), env.clone());
+            execution = execution.in_format(format);
             let outcomes = match self.machine.execute_all(&units, &mut execution) {
                 Ok(outcomes) => outcomes,
                 Err(Lost) => return Err(self.give_up(&units, &refused, out)),
@@ -210,19 +227,40 @@ impl Core {
         body: Bytes,
         out: &mut Vec<WorkerToManager>,
     ) {
+        let mut claims = BytesMut::with_capacity(units.len() * 32);
+        for (unit, receipt) in &units {
+            self.pool.applied(&unit.id);
+            claims.extend_from_slice(&self.machine.claim_digest(unit, receipt).0);
+        }
         let Executed {
             env,
             writes,
             events,
             ..
         } = executed;
-        let mut claims = BytesMut::with_capacity(units.len() * 32);
-        for (unit, receipt) in &units {
-            self.pool.applied(&unit.id);
-            claims.extend_from_slice(&self.machine.claim_digest(unit, receipt).0);
-        }
+        let made = Made {
+            env,
+            units,
+            claim,
+            events,
+            body_bytes: body.len(),
+            format: None,
+        };
+        self.send_proposal(made, &writes, claims.freeze(), body, out);
+    }
+
+    /// Proposes what was made.
+    pub(crate) fn send_proposal(
+        &mut self,
+        made: Made,
+        writes: &WriteSet,
+        claims: Bytes,
+        body: Bytes,
+        out: &mut Vec<WorkerToManager>,
+    ) {
+        let env = &made.env;
         self.store
-            .push(env.height, &writes)
+            .push(env.height, writes)
             .expect("made on top, of domains that were declared");
         let Role::Leading(leading) = &mut self.role else {
             unreachable!("only a leader makes batches")
@@ -234,17 +272,11 @@ impl Core {
                 height: env.height.0,
                 governance_version: leading.governance_version,
                 time: env.time.0,
-                claims: claims.freeze(),
-                body: body.clone(),
+                claims,
+                body,
             }),
         );
-        leading.in_flight.push_back(Made {
-            env,
-            units,
-            claim,
-            events,
-            body_bytes: body.len(),
-        });
+        leading.in_flight.push_back(made);
     }
 
     /// Deals with rejected units: those to be refused are added to `refused`, what is left is returned.

@@ -21,6 +21,7 @@ mod replay;
 
 mod core;
 mod leading;
+mod migrating;
 mod pool;
 mod refusing;
 
@@ -33,7 +34,7 @@ mod worker;
 
 pub mod solo;
 
-pub use body::{Body, ESTABLISHED_BYTES_MAX, Recorded};
+pub use body::{Body, ESTABLISHED_BYTES_MAX, Migration, Recorded};
 pub use execution::{Executed, Execution, State};
 pub use pool::PoolLimits;
 pub use replay::{Mismatch, replay};

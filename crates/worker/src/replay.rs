@@ -4,13 +4,13 @@
 //! batch and its body; what was not deterministic is in the body, so the write set must come out the
 //! same to the byte.
 
-use adapter::{Lost, Machine, Outcome, Unit};
+use adapter::{Lost, Machine, Outcome, Unit, View};
 use bytes::Bytes;
-use kv::{Malformed, Store, WriteSet};
+use kv::{Malformed, WriteSet};
 use types::Height;
 
-use crate::body::Body;
-use crate::execution::Execution;
+use crate::body::{Body, Migration};
+use crate::execution::{Execution, State};
 
 /// In what a batch differs from its execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,10 @@ pub enum Mismatch {
     Malformed(#[from] Malformed),
     #[error("it is of height {found}, and the state below calls for {expected}")]
     Height { expected: Height, found: Height },
+    #[error("it migrates from data format {found}, and the state below has {expected}")]
+    Format { expected: u32, found: u32 },
+    #[error("this code does not migrate that state")]
+    Migration,
     #[error("the execution asked for something that the leader did not record")]
     Record,
     #[error("records are left over that the execution did not ask for")]
@@ -35,14 +39,14 @@ pub enum Mismatch {
     Writes,
 }
 
-/// Executes the batch `body` on the committed state of `store` and compares everything that the leader
+/// Executes the batch `body` on the committed `state` and compares everything that the leader
 /// said it came to. Gives the write set.
 ///
 /// # Errors
 /// [`Mismatch`]: the leader's worker did not execute what it proposed, or this one does not.
-pub fn replay(machine: &dyn Machine, store: &Store, body: Bytes) -> Result<WriteSet, Mismatch> {
+pub fn replay(machine: &dyn Machine, state: &State, body: Bytes) -> Result<WriteSet, Mismatch> {
     let body = Body::decode(body)?;
-    let expected = store.committed_height().next();
+    let expected = state.committed_height().next();
     if body.env.height != expected {
         return Err(Mismatch::Height {
             expected,
@@ -51,7 +55,19 @@ pub fn replay(machine: &dyn Machine, store: &Store, body: Bytes) -> Result<Write
     }
     let claimed = WriteSet::decode(body.writes)?;
     let (units, receipts): (Vec<Unit>, Vec<Bytes>) = body.units.into_iter().unzip();
-    let mut execution = Execution::replaying(store.committed(), body.env, body.recorded);
+    let mut execution = Execution::replaying(state.committed(), body.env, body.recorded);
+    execution = execution.in_format(body.migration.map_or(state.format(), |m| m.to));
+    if let Some(Migration { from, .. }) = body.migration {
+        if from != state.format() {
+            return Err(Mismatch::Format {
+                expected: state.format(),
+                found: from,
+            });
+        }
+        machine
+            .migrate(from, &mut execution)
+            .map_err(|_| Mismatch::Migration)?;
+    }
     let outcomes = machine
         .execute_all(&units, &mut execution)
         .map_err(|Lost| Mismatch::Record)?;

@@ -3,13 +3,16 @@
 //! The manager has compared its digest with the ledger's. It is checked nevertheless, as all that comes
 //! from disk or a peer: an error names what is wrong, and nothing is sized by an announced length.
 
+use core::ops::RangeInclusive;
+
 use bytes::{Buf, Bytes, BytesMut};
-use kv::{Domain, Malformed, Store};
+use kv::{Domain, Malformed};
 use types::limits::{BATCH_UNITS_MAX, FRAME_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use types::{Height, Millis};
 
 use crate::catalogue::{Catalogue, NOTE_BYTES_MAX};
-use crate::snapshot::VERSION;
+use crate::execution::State;
+use crate::snapshot::{VERSION, VERSION_MIGRATED};
 
 /// Longest value: what a genesis or an entry can have written.
 const VALUE_BYTES_MAX: usize = FRAME_BYTES_MAX;
@@ -27,6 +30,13 @@ pub(crate) enum Unusable {
     Protocol(String),
     #[error("it has state format {found}, and this image reads {expected}")]
     StateFormat { expected: u32, found: u32 },
+    #[error(
+        "its data has format {found}, and this image knows {first} to {last}: start this node with code that knows {found}", first = known.start(), last = known.end()
+    )]
+    Format {
+        known: RangeInclusive<u32>,
+        found: u32,
+    },
     #[error("{}", .0.0)]
     Malformed(#[from] Malformed),
 }
@@ -54,6 +64,7 @@ enum Expect {
 pub(crate) struct Restoring {
     protocol: &'static str,
     state_format: u32,
+    formats: RangeInclusive<u32>,
     height: Height,
     time: Millis,
     sequence: u64,
@@ -63,10 +74,16 @@ pub(crate) struct Restoring {
 }
 
 impl Restoring {
-    pub(crate) fn new(protocol: &'static str, state_format: u32, height: Height) -> Self {
+    pub(crate) fn new(
+        protocol: &'static str,
+        state_format: u32,
+        formats: RangeInclusive<u32>,
+        height: Height,
+    ) -> Self {
         Self {
             protocol,
             state_format,
+            formats,
             height,
             time: Millis::ZERO,
             sequence: 0,
@@ -82,7 +99,7 @@ impl Restoring {
     /// [`Unusable`]: the store holds parts of a state and has to be thrown away.
     pub(crate) fn chunk(
         &mut self,
-        store: &mut Store,
+        store: &mut State,
         catalogue: &mut Catalogue,
         chunk: &boundary::Restore,
     ) -> Result<Option<Millis>, Unusable> {
@@ -121,7 +138,7 @@ impl Restoring {
     }
 
     /// Reads one thing if it is all there; false if it is not, or nothing is to come.
-    fn step(&mut self, store: &mut Store, catalogue: &mut Catalogue) -> Result<bool, Unusable> {
+    fn step(&mut self, store: &mut State, catalogue: &mut Catalogue) -> Result<bool, Unusable> {
         match &mut self.expect {
             Expect::Head => self.head(store),
             Expect::Domain(at) => {
@@ -185,18 +202,20 @@ impl Restoring {
         }
     }
 
-    fn head(&mut self, store: &Store) -> Result<bool, Unusable> {
+    fn head(&mut self, store: &mut State) -> Result<bool, Unusable> {
         // Its first three bytes say how long it is.
         let Some([version, high, low]) = self.rest.first_chunk() else {
             return Ok(false);
         };
-        if *version != VERSION {
+        let version = *version;
+        if ![VERSION, VERSION_MIGRATED].contains(&version) {
             return Err(
                 Malformed("a snapshot of a version that this release does not know").into(),
             );
         }
         let protocol_bytes = usize::from(u16::from_be_bytes([*high, *low]));
-        if self.rest.len() < 3 + protocol_bytes + 22 {
+        let migrated = version == VERSION_MIGRATED;
+        if self.rest.len() < 3 + protocol_bytes + if migrated { 26 } else { 22 } {
             return Ok(false);
         }
         self.rest.advance(3);
@@ -212,6 +231,17 @@ impl Restoring {
                 found,
             });
         }
+        let format = if migrated { self.rest.get_u32() } else { 1 };
+        if migrated && format < 2 {
+            return Err(Malformed("its data format is not that of a migrated state").into());
+        }
+        if !self.formats.contains(&format) {
+            return Err(Unusable::Format {
+                known: self.formats.clone(),
+                found: format,
+            });
+        }
+        store.set_format(format);
         let height = Height(self.rest.get_u64());
         if height != self.height {
             return Err(Unusable::Height {

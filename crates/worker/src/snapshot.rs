@@ -1,7 +1,8 @@
 //! A worker's part of a snapshot: its state at one height, as bytes that are the same on every VN.
 //!
 //! ```text
-//! part    = version u8 (1) | protocol bytes u16, protocol | state format u32
+//! part    = version u8 (1; 2 if the data format is above 1) | protocol bytes u16, protocol
+//!           state format u32 | data format u32 (version 2 only)
 //!           height u64 | time of that batch u64
 //!           domains u16, then that many in ascending order:
 //!               domain u16 | keys u64, then that many in ascending order:
@@ -13,6 +14,7 @@
 //! bytes are full; the last one may be shorter. It is written while batches go on: the store keeps what
 //! they overwrite (`kv::Store::freeze`), and each flush does a bounded share of the work.
 
+use adapter::View;
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::{BufMut, BytesMut};
@@ -22,8 +24,12 @@ use types::{Height, Millis};
 
 use crate::catalogue::Catalogue;
 use crate::core::send;
+use crate::execution::State;
 
+/// Of a state that was never migrated.
 pub(crate) const VERSION: u8 = 1;
+/// Of one that was: its data format stands in the head.
+pub(crate) const VERSION_MIGRATED: u8 = 2;
 
 /// Keys that one flush looks at. At a little less than a microsecond each a client waits two milliseconds
 /// longer, a fraction of what a commit takes.
@@ -34,6 +40,7 @@ const KEYS_PER_FLUSH: usize = 2048;
 pub(crate) struct Head<'a> {
     pub(crate) protocol: &'a str,
     pub(crate) state_format: u32,
+    pub(crate) format: u32,
     pub(crate) height: Height,
     pub(crate) time: Millis,
     pub(crate) domains: u16,
@@ -41,9 +48,13 @@ pub(crate) struct Head<'a> {
 
 impl Head<'_> {
     pub(crate) fn encode(&self, out: &mut impl BufMut) {
-        out.put_u8(VERSION);
+        let migrated = self.format > 1;
+        out.put_u8(if migrated { VERSION_MIGRATED } else { VERSION });
         put_block16(out, self.protocol.as_bytes());
         out.put_u32(self.state_format);
+        if migrated {
+            out.put_u32(self.format);
+        }
         out.put_u64(self.height.0);
         out.put_u64(self.time.0);
         out.put_u16(self.domains);
@@ -72,18 +83,21 @@ pub(crate) struct Giving {
 impl Giving {
     /// Freezes the committed state.
     pub(crate) fn begin(
-        store: &mut Store,
+        state: &mut State,
         protocol: &str,
         state_format: u32,
         time: Millis,
         catalogue: &Catalogue,
     ) -> Self {
+        let format = state.format();
+        let store: &mut Store = state;
         store.freeze();
         let domains: Vec<_> = store.frozen_keys().collect();
         let mut buffer = BytesMut::new();
         let head = Head {
             protocol,
             state_format,
+            format,
             height: store.committed_height(),
             time,
             domains: u16::try_from(domains.len()).expect("domains have 16-bit numbers"),

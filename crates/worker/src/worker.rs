@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter::{Batch, Front, Machine};
+use adapter::{Batch, Front, Machine, View};
 use boundary::manager_to_worker::Message as In;
 use boundary::worker_to_manager::Message as Out;
 use boundary::{ManagerToWorker, WorkerToManager};
@@ -92,13 +92,17 @@ impl Worker {
         }
         // A vote does not wait for a state to be restored.
         if let In::Limits(limits) = message {
-            return self.limit(&limits);
+            return self.limit(&limits, out);
         }
         if let (Phase::ExpectRestore(_), In::Restore(chunk)) = (&self.phase, &message) {
             return self.restore(chunk, out);
         }
         if !self.is_running() {
             return;
+        }
+        if let (Some(reason), In::Open(_) | In::Data(_)) = (&self.core.stays, &message) {
+            let reason = reason.clone();
+            return self.turn_away(&message, reason, out);
         }
         match message {
             In::Hello(_) | In::Limits(_) => unreachable!("handled above"),
@@ -159,6 +163,17 @@ impl Worker {
             In::SnapshotCredit(credit) => self.core.allow_snapshot(credit),
             In::Restore(_) => {}
         }
+    }
+
+    /// A client of a worker that stays where it is would read the past.
+    fn turn_away(&mut self, message: &In, reason: String, out: &mut Vec<WorkerToManager>) {
+        let (In::Open(boundary::StreamOpen { stream, .. })
+        | In::Data(boundary::StreamData { stream, .. })) = *message
+        else {
+            return;
+        };
+        (self.streams).close(stream, &mut *self.front, &mut self.exchanges);
+        send(out, Out::Close(boundary::StreamClose { stream, reason }));
     }
 
     /// The clock behind `now` is a host's and may go back; timers go on from there.
@@ -237,12 +252,16 @@ impl Worker {
                 "this image runs {}, not {}",
                 descriptor.protocol, hello.protocol
             )
+        } else if !hello.restore && !self.core.machine.formats().contains(&1) {
+            "this image does not know data format 1, in which every network begins: start it with code that does, or from a snapshot".to_owned()
         } else {
-            self.limit(&boundary::Limits {
+            let limits = boundary::Limits {
                 batch_units_max: hello.batch_units_max,
                 batch_bytes_max: hello.batch_bytes_max,
                 verify_forwarded: hello.verify_forwarded,
-            });
+                format: hello.format,
+            };
+            self.limit(&limits, out);
             if let Ok(key) = hello.worker_key.as_ref().try_into() {
                 self.front.keyed(key);
             }
@@ -275,7 +294,7 @@ impl Worker {
     }
 
     /// What the constitution allows, from the next batch on.
-    fn limit(&mut self, limits: &boundary::Limits) {
+    fn limit(&mut self, limits: &boundary::Limits, out: &mut Vec<WorkerToManager>) {
         let limit = |given: u64, max: usize| match usize::try_from(given) {
             Ok(given) if given > 0 => given.min(max),
             _ => max,
@@ -283,6 +302,7 @@ impl Worker {
         self.core.batch_units_max = limit(limits.batch_units_max, BATCH_UNITS_MAX);
         self.core.batch_bytes_max = limit(limits.batch_bytes_max, BATCH_BYTES_MAX);
         self.core.verify_forwarded = limits.verify_forwarded;
+        self.core.vote_format(limits.format, out);
     }
 
     fn restore(&mut self, chunk: &boundary::Restore, out: &mut Vec<WorkerToManager>) {
@@ -342,6 +362,7 @@ impl Worker {
             gauge("exchanges", self.exchanges.len()),
             gauge("state_keys", self.core.store.keys()),
             gauge("catalogue_tags", self.core.catalogue.tags()),
+            gauge("data_format", self.core.store.format() as usize), // u32 fits usize
         ];
         send(out, Out::Metrics(boundary::Metrics { gauges }));
     }

@@ -19,14 +19,18 @@ pub fn body(data: &[u8]) {
     let Ok(writes) = WriteSet::decode(read.writes.clone()) else {
         return;
     };
-    let again = Body::encode(
-        &read.env,
-        &read.units,
-        &read.claim,
-        &read.events,
-        &read.recorded,
-        &writes,
-    );
+    let Body {
+        env,
+        units,
+        claim,
+        events,
+        recorded,
+        ..
+    } = &read;
+    let again = match read.migration {
+        Some(step) => Body::encode_migration(env, step, claim, events, recorded, &writes),
+        None => Body::encode(env, units, claim, events, recorded, &writes),
+    };
     assert!(again == data, "two encodings of one body");
 }
 

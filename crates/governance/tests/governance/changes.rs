@@ -171,6 +171,30 @@ fn one_proposal_changes_everything_at_once() {
 }
 
 #[test]
+fn the_data_format_of_a_protocol_takes_one_step_at_a_time_and_none_back() {
+    let mut script = Script::new(3, |_| ());
+    let to = |version| {
+        [Change::SetProtocolVersion {
+            protocol: "kv".into(),
+            version,
+        }]
+    };
+    for (present, refused) in [(1, [0, 1, 3, u32::MAX]), (2, [0, 1, 2, 4])] {
+        for version in refused {
+            script.propose("ada", &to(version)).expect_err("refused");
+        }
+        let number = script.propose("ada", &to(present + 1)).expect("next");
+        // One that was made on the format of before is void, as its voters looked at something else.
+        let late = script.propose("bob", &to(present + 1)).expect("still next");
+        script.votes(number, "ada=for bob=for");
+        let kv = script.constitution().protocol("kv").expect("listed");
+        assert_eq!(kv.version, present + 1);
+        let late = script.state.proposal(late);
+        assert!(late.is_none_or(|late| late.closed.is_some()));
+    }
+}
+
+#[test]
 fn changes_have_one_form_in_each_encoding() {
     let script = Script::new(3, |_| ());
     let mut changes = one_of_each(&script);

@@ -163,7 +163,7 @@ fn contradictory_and_empty_changes_are_refused() {
         }],
         vec![Change::SetProtocolVersion {
             protocol: "kv".into(),
-            version: 2,
+            version: 3,
         }],
         vec![Change::SetProtocolSetting {
             protocol: "kv".into(),
@@ -223,7 +223,7 @@ fn contradictory_and_empty_changes_are_refused() {
         ada proposes
             refused: the changes cannot be made: there is no protocol x
         ada proposes
-            refused: the changes cannot be made: the adapter of kv has the state format 1 and no other: first let code run that brings it to another
+            refused: the changes cannot be made: the data of kv has format 1: a vote takes it to the next number, one at a time and never back
         ada proposes
             refused: the changes cannot be made: the constitution that it leads to cannot be used:
         protocols.kv.settings: "chainId" cannot be set: this version's adapters have no setting that a vote may change, and what the genesis settings say (rules, chain id) stays for the life of the network

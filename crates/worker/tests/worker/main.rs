@@ -8,5 +8,6 @@ mod anything;
 mod clients;
 mod following;
 mod leading;
+mod migrating;
 mod snapshots;
 mod validation;

@@ -3,7 +3,10 @@
 //! A unit is text: `<name> [lane=<lane>/<seq>] [after=<name>] <action>`, with an action of
 //! `put <key> <value>`, `add <key>` (one more than before), `dice <key>` (what the outside and the
 //! batch's entropy give), `fail`, `fail-dice`, `later`, `revert <key>` (writes, takes it back, stays).
+//!
+//! In the data format 2 the note `sum` is kept under the key `total`. Nothing leads to format 3.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,10 +21,19 @@ use types::{Digest, Height, UnitId};
 const NOTES: Domain = Domain(1);
 const LANES: Domain = Domain(2);
 
-#[derive(Default)]
 pub struct Notes {
     /// The outside: each throw of the dice differs.
     thrown: AtomicU64,
+    /// The last data format that this code knows.
+    last: u32,
+}
+
+/// Under which key a note is kept.
+fn place<'a>(view: &dyn View, key: &'a str) -> &'a str {
+    match key {
+        "sum" if view.format() >= 2 => "total",
+        key => key,
+    }
 }
 
 struct Parsed<'a> {
@@ -103,7 +115,18 @@ impl Machine for Notes {
         Ok(())
     }
 
-    fn migrate(&self, _from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
+    fn formats(&self) -> RangeInclusive<u32> {
+        1..=self.last
+    }
+
+    fn migrate(&self, from: u32, exec: &mut dyn Exec) -> Result<(), Reject> {
+        if from != 1 {
+            return Err(Reject::new(Kind::Fault, "nothing leads there"));
+        }
+        if let Some(sum) = exec.get(NOTES, b"sum").expect("never lost") {
+            exec.delete(NOTES, "sum".into());
+            exec.put(NOTES, "total".into(), sum);
+        }
         Ok(())
     }
 
@@ -149,6 +172,7 @@ impl Machine for Notes {
         match parsed.action[..] {
             ["put", key, value] => exec.put(NOTES, key.to_owned().into(), value.to_owned().into()),
             ["add", key] => {
+                let key = place(exec.view(), key);
                 let sum = number(exec.view(), NOTES, key) + 1;
                 exec.put(NOTES, key.to_owned().into(), sum.to_string().into());
             }
@@ -336,9 +360,9 @@ impl Exchange for Ask {
         match self.what.as_str() {
             "linear" if !context.linear() => Progress::Pending,
             "note" | "linear" => {
-                let value = context
-                    .view()
-                    .get(NOTES, self.of.as_bytes())
+                let view = context.view();
+                let value = view
+                    .get(NOTES, place(view, &self.of).as_bytes())
                     .expect("never lost");
                 answer(200, value.unwrap_or_else(|| "none".into()))
             }
@@ -371,5 +395,13 @@ impl Exchange for Ask {
 }
 
 pub fn machine() -> Arc<dyn Machine> {
-    Arc::new(Notes::default())
+    machine_until(1)
+}
+
+/// Code that knows data formats up to this one.
+pub fn machine_until(last: u32) -> Arc<dyn Machine> {
+    Arc::new(Notes {
+        thrown: AtomicU64::new(0),
+        last,
+    })
 }

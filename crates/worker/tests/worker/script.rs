@@ -3,7 +3,9 @@
 //! Lines that end in `&` are handled without a flush after them, as when more input is waiting.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use adapter::Machine;
 use boundary::manager_to_worker::Message as In;
 use boundary::worker_to_manager::Message as Out;
 use boundary::{
@@ -35,15 +37,21 @@ impl Script {
 
     /// A worker that admits forwarded units again.
     pub fn verifying() -> Self {
-        Self::of(PoolLimits::default(), true)
+        Self::of(protocol::machine(), PoolLimits::default(), true)
     }
 
     pub fn with_limits(limits: PoolLimits) -> Self {
-        Self::of(limits, false)
+        Self::of(protocol::machine(), limits, false)
     }
 
-    fn of(limits: PoolLimits, verify_forwarded: bool) -> Self {
-        let worker = Worker::with_limits(protocol::machine(), Box::<NotesFront>::default(), limits);
+    /// A worker whose code knows data formats up to this one.
+    pub fn until(last: u32) -> Self {
+        let machine = protocol::machine_until(last);
+        Self::of(machine, PoolLimits::default(), false)
+    }
+
+    fn of(machine: Arc<dyn Machine>, limits: PoolLimits, verify_forwarded: bool) -> Self {
+        let worker = Worker::with_limits(machine, Box::<NotesFront>::default(), limits);
         let mut script = Self {
             worker,
             now: 1000,
@@ -99,6 +107,11 @@ impl Script {
                 batch_units_max: number(1),
                 batch_bytes_max: 1 << 20,
                 verify_forwarded: words[2] == "verify",
+                format: 0,
+            }),
+            "vote-format" => In::Limits(boundary::Limits {
+                format: words[1].parse().expect("a number"),
+                ..Default::default()
             }),
             "follow" => In::Follow(Follow {
                 term: number(1),
@@ -280,14 +293,14 @@ impl Script {
                         (body.env.height.0, body.env.time.0),
                         (propose.height, propose.time)
                     );
-                    assert_eq!(propose.claims.len(), body.units.len() * 32);
+                    let leaves = body.migration.map_or(body.units.len(), |_| 1);
+                    assert_eq!(propose.claims.len(), leaves * 32);
                     self.bodies.insert(propose.height, propose.body);
-                    format!(
-                        "propose {} at {}: {}",
-                        propose.height,
-                        propose.time,
-                        names(body.units.iter().map(|(u, _)| &u.id.0[..]))
-                    )
+                    let what = match body.migration {
+                        Some(m) => format!("migration from {} to {}", m.from, m.to),
+                        None => names(body.units.iter().map(|(u, _)| &u.id.0[..])),
+                    };
+                    format!("propose {} at {}: {what}", propose.height, propose.time)
                 }
                 Out::Applied(applied) => format!("applied {}", applied.height),
                 Out::Forward(forward) => format!(

@@ -244,7 +244,7 @@ fn a_snapshot_that_is_not_one_is_refused_and_a_good_one_taken_afterwards() {
     let end = longer.last_mut().expect("some");
     end.data = [&end.data[..], b"x"].concat().into();
     tell("ends late", longer);
-    tell("version", changed(0, 2));
+    tell("version", changed(0, 3));
     tell("protocol", changed(3, b'q'));
     tell("state format", changed(11, 2));
     tell("domains", changed(29, 3));
