@@ -43,10 +43,11 @@ use crate::reading::READ_BYTES_MAX;
 /// Whoever finds nobody for so long looks whether others do neither.
 const ALONE_MS: u64 = 3_000;
 /// So many run that they could elect a leader, and have not for so long.
-const ELECT_MS: u64 = 15_000;
-/// Said again at least so often, and lost when not heard for so long.
+const ELECT_MS: u64 = 60_000;
+/// Said again at least so often, and lost when not heard for so long: before another incarnation at that
+/// place could say anything.
 const REPEAT_MS: u64 = 500;
-const LOST_MS: u64 = 5_000;
+const LOST_MS: u64 = 2_500;
 /// Who restarted a network that nobody joins gives up.
 const JOINED_MS: u64 = 30_000;
 

@@ -24,7 +24,7 @@ use crate::node::{EvidenceFor, Node, Phase, log};
 use crate::sessions::Who;
 use crate::wire::{Credentials, PeerMessage};
 
-const DIAL_MS: u64 = 500;
+const DIAL_MS: u64 = 200;
 const TALK_MS: u64 = 5_000;
 
 /// A dialogue on one connection.
@@ -73,6 +73,9 @@ impl Node {
         for connection in late.into_iter().chain(lost) {
             self.drop_connection(connection, "not heard in time", out);
         }
+        self.cold
+            .met
+            .retain(|_, met| now.since(met.heard) < LOST_MS);
         let constitution = self.cold_state().constitution();
         let constitution = constitution.unwrap_or(&self.setup.constitution);
         let addresses: Vec<String> = constitution
@@ -82,7 +85,11 @@ impl Node {
             .filter(|address| *address != self.setup.address)
             .collect();
         for address in addresses {
-            let met = self.cold.met.keys().any(|slot| slot.address == address);
+            let met = self
+                .cold
+                .met
+                .iter()
+                .any(|(slot, met)| slot.address == address && !met.connections.is_empty());
             let under_way = |talk: &Talk| talk.address.as_ref() == Some(&address);
             let lately = self.cold.dialled.get(&address);
             if met
@@ -134,12 +141,10 @@ impl Node {
         let Some(talk) = self.cold.talks.remove(&connection) else {
             return;
         };
-        let Some(slot) = talk.slot else { return };
-        if let Some(met) = self.cold.met.get_mut(&slot) {
+        // A connection may be lost and made again: who is not heard for long is forgotten by `seek`.
+        let met = talk.slot.and_then(|slot| self.cold.met.get_mut(&slot));
+        if let Some(met) = met {
             met.connections.remove(&connection);
-            if met.connections.is_empty() {
-                self.cold.met.remove(&slot);
-            }
         }
     }
 
