@@ -139,12 +139,13 @@ impl Core {
         &mut self,
         settings: Bytes,
         network: &[u8],
+        entropy: [u8; 32],
         time: Millis,
     ) -> Result<(), String> {
         let env = Env {
             height: Height::ZERO,
             time,
-            entropy: [0; 32],
+            entropy,
         };
         let mut execution = Execution::genesis(self.store.committed(), env);
         let settings = Settings { bytes: settings };

@@ -8,6 +8,17 @@ use types::Height;
 
 const CONTEXT: &[u8] = b"coco/worker/batch-entropy/1";
 
+const GENESIS: &[u8] = b"coco/worker/genesis-entropy/1";
+
+/// The entropy of the first state: secret, and the same on every node, as the worker's key is.
+pub(crate) fn genesis_entropy(worker_key: &[u8]) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(GENESIS)
+        .chain_update(worker_key)
+        .finalize()
+        .into()
+}
+
 /// The entropy of the batch of `height` made under this seed.
 pub(crate) fn batch_entropy(seed: &[u8; 32], height: Height) -> [u8; 32] {
     Sha256::new()

@@ -11,6 +11,7 @@ use types::{Height, Millis};
 
 use crate::convert;
 use crate::core::{Core, send};
+use crate::entropy::genesis_entropy;
 use crate::exchanges::Exchanges;
 use crate::pool::PoolLimits;
 use crate::restore::Restoring;
@@ -268,10 +269,12 @@ impl Worker {
             restore = hello.restore;
             let first = match restore {
                 true => Ok(()),
-                false => {
-                    self.core
-                        .genesis(hello.settings, &hello.network, Millis(hello.genesis_time))
-                }
+                false => self.core.genesis(
+                    hello.settings,
+                    &hello.network,
+                    genesis_entropy(&hello.worker_key),
+                    Millis(hello.genesis_time),
+                ),
             };
             match first {
                 Ok(()) => String::new(),
