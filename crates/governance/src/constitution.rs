@@ -139,7 +139,7 @@ pub struct Protocol {
     /// Name of the adapter, such as `ethereum` or `kv`.
     #[n(0)]
     pub name: String,
-    /// Version of the adapter's state format.
+    /// The format of its data, to which workers bring the state; 1 in every first state.
     #[n(1)]
     pub version: u32,
     /// SHA-256 of the genesis settings, which are too large to stand here.

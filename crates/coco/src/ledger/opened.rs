@@ -71,8 +71,46 @@ impl Opener {
                 serde_json::json!({ "bytes": opened.private.len(), "withheld": "the network's private key" })
             }
             Some(Ok(opened)) => {
-                serde_json::json!({ "bytes": opened.private.len(), "hex": hex::encode(&opened.private) })
+                let mut content = serde_json::json!({ "bytes": opened.private.len(), "hex": hex::encode(&opened.private) });
+                if let Some((from, to)) = migration(opened.header.kind, &opened.private) {
+                    content["migration"] = serde_json::json!({ "from": from, "to": to });
+                }
+                content
             }
         }
+    }
+}
+
+/// The data formats between which a batch migrates, if it does (docs/formats.md, "Batch").
+pub(super) fn migration(kind: Kind, body: &[u8]) -> Option<(u32, u32)> {
+    if !matches!(kind, Kind::Application { .. }) {
+        return None;
+    }
+    let formats = (body.strip_prefix(&[2])?.get(48..)?).first_chunk::<8>()?;
+    let [a, b, c, d, e, f, g, h] = *formats;
+    Some((
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_is_told_from_other_batches() {
+        let batch = Kind::Application {
+            protocol: 1,
+            height: types::Height(3),
+        };
+        let mut body = vec![2];
+        body.extend([9; 48]);
+        body.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0]);
+        assert_eq!(migration(batch, &body), Some((1, 2)));
+        assert_eq!(migration(Kind::Administrative, &body), None);
+        assert_eq!(migration(batch, &body[..56]), None);
+        body[0] = 1;
+        assert_eq!(migration(batch, &body), None);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ledger::{Entry, chunk, inspect};
 
-use super::opened::Opener;
+use super::opened::{Opener, migration};
 use super::{Files, kind, read_sound, wrong};
 use crate::failure::Failure;
 use crate::print;
@@ -82,7 +82,13 @@ pub(super) fn run(arguments: &Show) -> Result<(), Failure> {
 fn content(opener: &Opener, entry: &Entry) -> String {
     match opener.open(entry) {
         None => "sealed".to_owned(),
-        Some(Ok(opened)) => format!("{} bytes", opened.private.len()),
+        Some(Ok(opened)) => match migration(opened.header.kind, &opened.private) {
+            Some((from, to)) => format!(
+                "{} bytes: migration from data format {from} to {to}",
+                opened.private.len()
+            ),
+            None => format!("{} bytes", opened.private.len()),
+        },
         Some(Err(bad)) => bad,
     }
 }
