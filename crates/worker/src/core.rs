@@ -321,8 +321,6 @@ impl Core {
 
     /// Units that another VN forwarded to this leader.
     pub(crate) fn inject(&mut self, inject: boundary::Inject) {
-        // Not the leader (any more): that VN forwards again when it learns of the new one.
-        let Role::Leading(_) = &self.role else { return };
         if let Some(reject) = self.takes_no_units() {
             let refused = (inject.units.iter())
                 .filter_map(|unit| UnitId::from_slice(&unit.id))
@@ -330,6 +328,8 @@ impl Core {
             let refusals = self.refusals.entry(inject.origin).or_default();
             return refusals.extend(refused);
         }
+        // Not the leader (any more): that VN forwards again when it learns of the new one.
+        let Role::Leading(_) = &self.role else { return };
         for unit in inject.units {
             let (Some(ticket), Some(caller)) =
                 (pool::ticket(&unit), convert::caller(unit.caller.as_ref()))

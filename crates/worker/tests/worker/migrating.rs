@@ -215,7 +215,9 @@ fn code_that_does_not_know_the_format_takes_no_units_and_says_why() {
          apply 3
          apply 4
          get 2 /note/sum
-         open 4 bob",
+         open 4 bob
+         lead 2 4
+         inject 7 d add sum",
     );
     expect![[r#"
         > follow 1 leader
@@ -233,6 +235,10 @@ fn code_that_does_not_know_the_format_takes_no_units_and_says_why() {
         close 2
         > open 4 bob
         close 4
+        > lead 2 4
+        log leadership is for height 4, this state is at 2
+        > inject 7 d add sum
+        refused to 7: d
     "#]]
     .assert_eq(&said);
 }
