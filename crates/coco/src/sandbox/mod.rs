@@ -105,8 +105,8 @@ pub(crate) fn run(arguments: &Sandbox) -> Result<(), Failure> {
     }
     if arguments.profile == Profile::Confidential {
         return Err(Failure::input(
-            "--profile confidential: this version has no access control in its protocols yet; use \
-             --profile transparent",
+            "--profile confidential: the sandbox makes transparent networks only; use --profile transparent, or \
+             found a network whose Ethereum settings say confidential (docs/ethereum-confidentiality.md)",
         ));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
