@@ -444,6 +444,7 @@ fn headers_that_make_no_sense_are_named() {
         expect![[r#"
             4: the restart count changes without the entry that restarts the network
             4: an entry of this kind has no transactions
+            4: not the body of a signature entry: not a frontier and a COSE object
         "#]],
     );
     let restart = |header: &mut Header| {
