@@ -399,7 +399,9 @@ impl Node {
             return;
         };
         let voters = self.era.voters(&self.state);
-        let mut places: BTreeSet<NodeSlot> = self.cold.met.keys().cloned().collect();
+        // Who has not said yet whether it runs may be one to elect a leader with.
+        let said = |(slot, met): (&NodeSlot, &Met)| met.present.as_ref().map(|_| slot.clone());
+        let mut places: BTreeSet<NodeSlot> = self.cold.met.iter().filter_map(said).collect();
         let mut running: BTreeSet<NodeSlot> = self
             .cold
             .met
