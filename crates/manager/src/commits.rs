@@ -94,6 +94,11 @@ impl Node {
     fn role(&mut self, role: Role, out: &mut Vec<Output>) {
         match role {
             Role::Leader { term } => {
+                if self.order.committed < self.committing {
+                    // Leads once it has the keys of all that is committed.
+                    self.role_waits = true;
+                    return;
+                }
                 log(out, 3, "consensus", &format!("leading term {term}"));
                 if let Some(leading) = self.order.leading.as_mut().filter(|l| l.term == term) {
                     leading.opened = true;
@@ -184,6 +189,12 @@ impl Node {
         self.with_engine(|engine, _| engine.applied(committed));
         self.linear_reads(out);
         self.resume_receipts(out);
+        if committed == self.committing && std::mem::take(&mut self.role_waits) {
+            let role = self.engine.as_ref().map(Engine::role);
+            if let Some(role @ Role::Leader { .. }) = role {
+                self.role(role, out);
+            }
+        }
     }
 
     fn lacks_key(&self, payload: &[u8]) -> bool {

@@ -81,12 +81,6 @@ impl Keyring {
         epochs.filter_map(|epoch| self.released(*epoch)).collect()
     }
 
-    /// The keys of the newest epoch that is held, up to this one: all earlier ones follow.
-    pub fn newest(&self, upto: Epoch) -> Option<SessionKey> {
-        let (epoch, _) = self.epochs.range(..=upto).next_back()?;
-        self.released(*epoch)
-    }
-
     /// How the next epoch begins, with new keys, which are held from now on.
     pub fn open_next(
         &mut self,

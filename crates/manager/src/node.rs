@@ -179,6 +179,8 @@ pub struct Node {
     pub party: crate::epochs::Party,
     /// How far consensus has committed; the order is behind while keys are missing.
     pub committing: Index,
+    /// Consensus made this node the leader while keys were missing.
+    pub role_waits: bool,
     pub order: Order,
     pub protocols: Vec<Protocol>,
     /// Worker process → its protocol's place.
@@ -275,6 +277,7 @@ impl Node {
             releases: crate::release::Releases::default(),
             party: crate::epochs::Party::default(),
             committing: Index::ZERO,
+            role_waits: false,
             order: Order::new(Sealer::new(NodeId(0), key.public())),
             protocols: settings
                 .into_iter()

@@ -140,6 +140,14 @@ impl Protocol {
         }
     }
 
+    /// It is started again, through no fault of its own.
+    pub fn start_again(&mut self, now: Millis) {
+        self.leading = None;
+        self.worker = Worker::Absent {
+            at: now.plus(RESTART_BACKOFF_MS),
+        };
+    }
+
     /// The worker ended. Tells whether and when another is started; none after one that was given up.
     pub fn ended(&mut self, now: Millis) {
         self.leading = None;

@@ -103,6 +103,7 @@ impl Node {
             self.commit(upto, out);
         }
         self.open_term_late(out);
+        self.greet_workers(out);
         for (why, read) in std::mem::take(&mut self.releases.waiting) {
             self.reading.insert(read.request, why);
             self.entries_read(read, out);
@@ -150,13 +151,9 @@ impl Node {
         {
             return;
         }
-        let newest = self
-            .order
-            .leading
-            .as_ref()
-            .map_or(self.order.epoch, |l| l.epoch);
-        if let Some(keys) = self.keyring.newest(newest) {
-            self.send_peer(from, &PeerMessage::EpochKeys(vec![keys]), out);
+        let keys = self.keyring.released_all();
+        if !keys.is_empty() {
+            self.send_peer(from, &PeerMessage::EpochKeys(keys), out);
         }
     }
 

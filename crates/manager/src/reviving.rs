@@ -109,6 +109,14 @@ impl Node {
             return;
         };
         let index = reviving.index;
+        let epoch = self.snapshots.points.get(&index);
+        if epoch.is_some_and(|epoch| !self.keyring.holds(*epoch)) {
+            // The file is as good as it was: it is read again when the actors have opened the keys.
+            self.workers.remove(&reviving.worker);
+            out.push(Output::StopWorker(reviving.worker));
+            self.protocols[place].start_again(self.now);
+            return;
+        }
         log(
             out,
             1,

@@ -1,6 +1,8 @@
 //! The workers: started, greeted, fed with what is committed, told who leads. A worker's death stops
 //! neither consensus nor governance.
 
+use std::collections::BTreeSet;
+
 use boundary::{
     CallerIdentity, ForwardedUnit, Inject, ManagerToPlatform, ManagerToWorker, Message,
     WorkerEnded, WorkerStarted, WorkerToManager, manager_to_platform, manager_to_worker,
@@ -165,7 +167,8 @@ impl Node {
     /// Greets workers that wait for the network's secrets, if those are known. A worker makes its genesis,
     /// or begins from a snapshot.
     pub fn greet_workers(&mut self, out: &mut Vec<Output>) {
-        if self.restoring.is_some() || self.is_cold() {
+        let keyless = self.engine.is_some() && !self.keyring.holds(self.order.epoch);
+        if self.restoring.is_some() || self.is_cold() || keyless {
             return;
         }
         for place in 0..self.protocols.len() {
@@ -429,6 +432,15 @@ impl Node {
             return self.follow_workers(out);
         };
         let term = leading.term;
+        // Of a worker that was told to follow meanwhile: it leads again when they are committed.
+        let flying: BTreeSet<u16> = leading
+            .in_flight
+            .iter()
+            .filter_map(|proposed| match proposed.header.kind {
+                Kind::Application { protocol, .. } => Some(protocol),
+                _ => None,
+            })
+            .collect();
         let version = self.state.version();
         let in_flight_max =
             u32::try_from(self.in_flight_max()).expect("it is a u32 of the constitution");
@@ -443,7 +455,10 @@ impl Node {
             let Some(worker) = protocol.live() else {
                 continue;
             };
-            if protocol.leading == Some(term) || !protocol.in_flight.is_empty() {
+            if protocol.leading == Some(term)
+                || !protocol.in_flight.is_empty()
+                || flying.contains(&protocol.place)
+            {
                 continue;
             }
             let Some(lead) = lead(protocol) else {
