@@ -62,8 +62,8 @@ def batch_limits_reach_running_workers(network):
 def nothing_else_of_a_protocol_can_be_set(network):
     setting = {"change": "set-protocol-setting", "protocol": "kv", "name": "chainId", "value": "5"}
     assert "genesis" in refused(network, "contoso", "Another chain", setting)
-    version = {"change": "set-protocol-version", "protocol": "kv", "version": 2}
-    assert "state format" in refused(network, "contoso", "Another format", version)
+    version = {"change": "set-protocol-version", "protocol": "kv", "version": 3}
+    assert "next number" in refused(network, "contoso", "A format too far", version)
 
 
 def a_participant_proposes_its_own_node(network):
