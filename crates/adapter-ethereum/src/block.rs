@@ -11,6 +11,9 @@
 //! receiptsRoot             = commitment("receipts", number, receipts)
 //! stateRoot                = commitment("state", parent's stateRoot, number, transactionsRoot, receiptsRoot)
 //! ```
+//! A network of the setting `roots: plain` has Ethereum's own roots, gas used and bloom instead: everything
+//! there is public, and [`crate::trie`] keeps what they are the roots of.
+//!
 //! The number is there so that two blocks with equal receipts do not show that they are equal.
 //! Keccak is a sponge, so a key in front makes a sound authentication code. The state root commits
 //! to the state through the history that led to it: execution is deterministic.
@@ -18,15 +21,20 @@
 use adapter::{Batch, Exec, Filed, Lost, Outcome, Unit, View};
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
+use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
+use alloy_eips::Decodable2718;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_primitives::{B256, Keccak256, Log, keccak256};
+use alloy_primitives::{B256, Bloom, Keccak256, Log, keccak256};
 use alloy_rlp::Decodable;
 use bytes::{BufMut, Bytes, BytesMut};
 use types::{Digest, Height};
 
+use crate::past;
 use crate::receipt::Receipt;
-use crate::settings::{Fork, Rules};
+use crate::settings::{Fork, Roots, Rules};
 use crate::state::{HEADER, META, META_KEY};
+use crate::transaction::Envelope;
+use crate::trie;
 
 /// Blocks whose headers are kept in the state besides the genesis: as far back as BLOCKHASH sees from the
 /// head, which is where calls run, and the head.
@@ -91,6 +99,46 @@ pub(crate) fn genesis(exec: &mut dyn Exec, rules: &Rules, timestamp: u64) {
     store(exec, &header);
 }
 
+/// Where roots are plain: gives block 0 the root of the first state, once that is whole.
+pub(crate) fn settle_genesis(exec: &mut dyn Exec, rules: &Rules) -> Result<(), Lost> {
+    if rules.roots == Roots::Plain {
+        let number = exec.env().height.0;
+        let mut header = header(exec.view(), number)?.ok_or(Lost)?.header;
+        header.state_root = trie::root(exec.view())?;
+        store(exec, &header);
+    }
+    Ok(())
+}
+
+/// The header's parts that tell of everything in the block, as in Ethereum.
+fn plain(
+    header: &mut Header,
+    exec: &dyn Exec,
+    units: &[Unit],
+    outcomes: &[Outcome],
+) -> Result<(), Lost> {
+    let mut envelopes = Vec::with_capacity(units.len());
+    let mut receipts = Vec::with_capacity(units.len());
+    for (unit, outcome) in units.iter().zip(outcomes) {
+        let Outcome::Applied { receipt } = outcome else {
+            continue;
+        };
+        let receipt = Receipt::decode(receipt).expect("receipts are written by this adapter only");
+        let envelope =
+            Envelope::decode_2718_exact(&unit.raw).expect("it was admitted and executed");
+        header.gas_used += receipt.gas_used;
+        receipts.push(receipt.envelope(envelope.tx_type(), header.gas_used));
+        envelopes.push(envelope);
+    }
+    header.logs_bloom = receipts
+        .iter()
+        .fold(Bloom::ZERO, |all, receipt| all | *receipt.logs_bloom());
+    header.transactions_root = calculate_transaction_root(&envelopes);
+    header.receipts_root = calculate_receipt_root(&receipts);
+    header.state_root = trie::root(exec.view())?;
+    Ok(())
+}
+
 /// Closes the batch that `exec` holds and returns the RLP of its header.
 pub(crate) fn seal(
     exec: &mut dyn Exec,
@@ -127,7 +175,14 @@ pub(crate) fn seal(
         results.as_slice(),
     ];
     header.state_root = commitment(&key, "state", parts);
-    if let Some(old) = number.checked_sub(HEADERS_KEPT).filter(|old| *old > 0) {
+    if rules.roots == Roots::Plain {
+        plain(&mut header, exec, units, outcomes)?;
+    }
+    past::forget(rules, exec);
+    if let Some(old) = number
+        .checked_sub(HEADERS_KEPT + rules.states_kept)
+        .filter(|old| *old > 0)
+    {
         exec.delete(HEADER, Bytes::copy_from_slice(&old.to_be_bytes()));
     }
     Ok(store(exec, &header))

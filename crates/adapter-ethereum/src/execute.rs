@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use adapter::{Exec, Kind, Lost, Reject, View};
+use adapter::{Env, Exec, Kind, Lost, Reject, View};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::transaction::AuthorizationTr;
 use revm::handler::{Handler, MainnetHandler};
+use revm::state::EvmState;
 use revm::{Database, ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 use types::{ActorId, Height};
 
@@ -26,6 +27,7 @@ use crate::overlay::{Changes, Gone, Overlay};
 use crate::principal::Roles;
 use crate::settings::{Fork, Rules};
 use crate::system::{self, Facts, System};
+use crate::trace::{self, Tracer};
 use crate::veil;
 
 /// Gas of checks that every transaction has, besides those that it is charged for: a hundred and more.
@@ -44,12 +46,25 @@ pub(crate) struct Environment {
 impl Environment {
     /// Of the batch that is being made.
     pub(crate) fn of_batch(exec: &dyn Exec, rules: &Rules) -> Result<Self, Lost> {
-        let env = exec.env();
-        let timestamp = block::timestamp(exec.view(), env.height, env.time.0)?;
-        let entropy = env.entropy;
-        let mut environment = Self::new(rules, env.height, timestamp, Some(entropy));
+        Self::of_env(exec.view(), exec.env(), rules)
+    }
+
+    /// Of a batch whose parent's state is `view`, or that state while the batch is being made.
+    pub(crate) fn of_env(view: &dyn View, env: &Env, rules: &Rules) -> Result<Self, Lost> {
+        let timestamp = block::timestamp(view, env.height, env.time.0)?;
+        let mut environment = Self::new(rules, env.height, timestamp, Some(env.entropy));
         environment.time_ms = env.time.0;
         Ok(environment)
+    }
+
+    /// Of a block that never was.
+    pub(crate) fn of_block(block: BlockEnv) -> Self {
+        Self {
+            height: Height(block.number.saturating_to()),
+            time_ms: block.timestamp.saturating_to::<u64>().saturating_mul(1000),
+            block,
+            entropy: None,
+        }
     }
 
     /// Of a call on committed state: as if in the latest block. Nothing random is shown.
@@ -204,6 +219,10 @@ pub(crate) struct Executor<'a> {
     /// Of a confidential network.
     world: Option<Arc<World>>,
     access: Option<&'a AccessSettings>,
+    /// Who watches the transactions that follow.
+    pub(crate) tracer: Option<Tracer>,
+    /// If it is there, what the last transaction loaded and changed is kept in it.
+    pub(crate) touched: Option<EvmState>,
 }
 
 impl<'a> Executor<'a> {
@@ -251,7 +270,36 @@ impl<'a> Executor<'a> {
             environment,
             world,
             access,
+            tracer: None,
+            touched: None,
         }
+    }
+
+    /// What follows runs under a configuration changed like this.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut CfgEnv)) {
+        change(&mut self.evm.0.ctx.cfg);
+    }
+
+    /// What follows runs in another block.
+    pub(crate) fn enter_block(&mut self, block: BlockEnv) {
+        self.environment = Environment::of_block(block.clone());
+        self.evm.0.precompiles.facts = self.environment.facts();
+        self.evm.0.ctx.block = block;
+    }
+
+    /// The block that it runs in.
+    pub(crate) fn block(&self) -> &BlockEnv {
+        &self.evm.0.ctx.block
+    }
+
+    /// The precompiles, which simulations move.
+    pub(crate) fn system_contracts(&mut self) -> &mut System {
+        &mut self.evm.0.precompiles
+    }
+
+    /// True if one of Ethereum's precompiles is there.
+    pub(crate) fn is_precompile(&self, address: &Address) -> bool {
+        self.evm.0.precompiles.is_precompile(address)
     }
 
     /// The state below, with what was done so far.
@@ -260,6 +308,9 @@ impl<'a> Executor<'a> {
     }
 
     fn transact(&mut self, transaction: TxEnv) -> Result<ExecutionResult, EVMError<Gone>> {
+        if let Some(tracer) = &mut self.tracer {
+            return trace::run(&mut self.evm, transaction, tracer);
+        }
         self.evm.0.ctx.tx = transaction;
         MainnetHandler::default().run(&mut self.evm)
     }
@@ -317,33 +368,44 @@ impl<'a> Executor<'a> {
         hash: &B256,
         actor: ActorId,
     ) -> Result<ExecutionResult, Refusal> {
+        self.apply(transaction, hash, actor).map_err(refusal)
+    }
+
+    /// As [`Executor::run`], with the EVM's own error.
+    pub(crate) fn apply(
+        &mut self,
+        transaction: TxEnv,
+        hash: &B256,
+        actor: ActorId,
+    ) -> Result<ExecutionResult, EVMError<Gone>> {
+        let gone = |lost| EVMError::Database(Gone(lost));
         if let Some(randao) = self.environment.randao(hash) {
             self.evm.0.ctx.block.prevrandao = Some(randao);
         }
         self.overlay().eyes = None;
-        let actor = self.submitter(actor, &transaction.caller)?;
+        let actor = self.submitter(actor, &transaction.caller).map_err(gone)?;
         self.evm.0.precompiles.begin(hash, actor);
         let sender = Sender {
             account: transaction.caller,
             actor,
         };
-        self.overlay().eyes = self.eyes(Mode::Execution, sender, &transaction)?;
+        let eyes = self.eyes(Mode::Execution, sender, &transaction);
+        self.overlay().eyes = eyes.map_err(gone)?;
         let gas_limit = transaction.gas_limit;
         let result = self.transact(transaction);
         let state = self.evm.0.finalize();
-        match result {
-            Ok(mut result) => {
-                system::pad(&mut result, self.evm.0.precompiles.padding(), gas_limit);
-                let overlay = self.overlay();
-                overlay.commit(state);
-                if let Some(eyes) = overlay.eyes.take() {
-                    let upgraded = std::mem::take(&mut overlay.upgraded);
-                    settle(overlay, &eyes, &upgraded)?;
-                }
-                Ok(result)
-            }
-            Err(error) => Err(refusal(error)),
+        let mut result = result?;
+        system::pad(&mut result, self.evm.0.precompiles.padding(), gas_limit);
+        if let Some(touched) = &mut self.touched {
+            touched.clone_from(&state);
         }
+        let overlay = self.overlay();
+        overlay.commit(state);
+        if let Some(eyes) = overlay.eyes.take() {
+            let upgraded = std::mem::take(&mut overlay.upgraded);
+            settle(overlay, &eyes, &upgraded).map_err(gone)?;
+        }
+        Ok(result)
     }
 
     /// Executes on behalf of `actor` and forgets.
@@ -358,8 +420,11 @@ impl<'a> Executor<'a> {
         }
         let gas_limit = transaction.gas_limit;
         let result = self.transact(transaction);
-        self.evm.0.finalize();
+        let state = self.evm.0.finalize();
         let mut result = result.map_err(refusal)?;
+        if let Some(touched) = &mut self.touched {
+            *touched = state;
+        }
         system::pad(&mut result, self.evm.0.precompiles.padding(), gas_limit);
         Ok(result)
     }
@@ -398,7 +463,7 @@ impl<'a> Executor<'a> {
 }
 
 /// In the words that clients know from geth.
-fn refusal(error: EVMError<Gone>) -> Refusal {
+pub(crate) fn refusal(error: EVMError<Gone>) -> Refusal {
     let invalid = |text: String| Refusal::Rejected(Reject::new(Kind::Invalid, text));
     match error {
         EVMError::Database(Gone(lost)) => Refusal::Lost(lost),

@@ -17,13 +17,17 @@ mod json;
 mod logs;
 mod lookup;
 mod methods;
+mod open;
 mod params;
+mod pool;
 mod proof;
 mod raw;
 mod signin;
 mod simulate;
 mod slots;
+mod state_proof;
 mod submit;
+mod trace;
 mod usage;
 mod watch;
 

@@ -37,13 +37,16 @@ mod gate;
 mod guarded;
 mod machine;
 mod overlay;
+mod past;
 mod principal;
 mod reading;
 mod receipt;
 mod settings;
 mod state;
 pub mod system;
+mod trace;
 mod transaction;
+mod trie;
 mod veil;
 mod visibility;
 
@@ -55,7 +58,9 @@ pub use access::{AccessSettings, Limits, Unchecked, readers};
 pub use block::{Stored as StoredHeader, header};
 pub use principal::{Carrier, Principal, Roles};
 pub use receipt::{Receipt, Status};
-pub use settings::{Alloc, Fork, Profile, Replay, Rules, Settings, TRANSACTION_GAS_CAP, Unusable};
+pub use settings::{
+    Alloc, Fork, Profile, Replay, Roots, Rules, Settings, TRANSACTION_GAS_CAP, Unusable,
+};
 pub use state::{
     ACCOUNT, AccountRecord, CODE, HEADER, META, STORAGE, account, code, domains, storage,
 };

@@ -11,9 +11,9 @@ use adapter::{
     Access, Action, Caller, Claim, Descriptor, Exec, Filed, Kind, Lost, Machine, Memo, Outcome,
     Reject, Ticket, Unit, View,
 };
+use alloy_consensus::Header;
 use alloy_primitives::{Address, U256, address, keccak256};
 use bytes::Bytes;
-use revm::primitives::KECCAK_EMPTY;
 use sha2::{Digest as _, Sha256};
 use types::{Digest, UnitId};
 
@@ -23,15 +23,17 @@ use crate::codes::Codes;
 use crate::execute::{Environment, Executor, Refusal, world_of};
 use crate::eyes;
 use crate::front::SignIn;
+use crate::overlay::Changes;
+use crate::past;
 use crate::reading;
 use crate::receipt::{Receipt, Status};
-use crate::settings::{Fork, Rules, Settings};
+use crate::settings::{Fork, Roots, Rules, Settings};
 use crate::state::{
-    ACCOUNT, AccountRecord, CODE, META, META_RULES, META_SIGN_IN, STORAGE, account, domains,
-    encode_slot, storage_key,
+    AccountRecord, CODE, META, META_RULES, META_SIGN_IN, account, domains, storage_key,
 };
 use crate::system;
 use crate::transaction::Transaction;
+use crate::trie;
 
 /// EIP-4788: where the parent beacon block's root goes.
 const BEACON_ROOTS: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
@@ -85,9 +87,21 @@ impl Ethereum {
                 Err(Refusal::Lost(lost)) => return Err(lost),
             });
         }
-        executor.into_changes().write(exec);
+        keep(executor.into_changes(), &rules, exec)?;
         Ok(outcomes)
     }
+}
+
+/// Writes changes, and what the settings want kept of the state before them.
+fn keep(changes: Changes, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost> {
+    if rules.roots == Roots::Plain {
+        trie::keep(&changes, rules, exec)?;
+    }
+    if rules.states_kept > 0 {
+        past::note(&changes, exec)?;
+    }
+    changes.write(exec);
+    Ok(())
 }
 
 fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Receipt, Refusal> {
@@ -146,6 +160,7 @@ impl Machine for Ethereum {
                 code.0.clone(),
             );
         }
+        let mut changes = Changes::default();
         for (address, given) in &settings.alloc {
             let mut record = AccountRecord {
                 balance: given.balance,
@@ -163,36 +178,36 @@ impl Machine for Ethereum {
             if let Some(hash) = given.code_hash {
                 record.code_hash = hash;
             }
-            exec.put(
-                ACCOUNT,
-                Bytes::copy_from_slice(address.as_slice()),
-                record.encode(),
-            );
+            changes.accounts.insert(*address, Some(record));
             for (slot, value) in given.storage.iter().filter(|(_, value)| !value.is_zero()) {
-                let (key, length) = storage_key(address, 0, *slot);
-                exec.put(
-                    STORAGE,
-                    Bytes::copy_from_slice(&key[..length]),
-                    encode_slot(*value),
-                );
+                let place = storage_key(address, 0, *slot);
+                changes.slots.insert(place, Some(*value));
             }
         }
         if settings.rules.replay.is_none() {
-            system_contracts(exec);
+            system_contracts(exec, &mut changes);
         }
+        let lost = |Lost| Reject::new(Kind::Fault, "the state was lost during genesis");
+        keep(changes, &settings.rules, exec).map_err(lost)?;
         block::genesis(exec, &settings.rules, settings.timestamp);
         self.declare(&settings, exec)
             .and_then(|()| self.open_foreign_block(&settings.rules, exec))
-            .map_err(|Lost| Reject::new(Kind::Fault, "the state was lost during genesis"))
+            .and_then(|()| block::settle_genesis(exec, &settings.rules))
+            .map_err(lost)
     }
 
     fn found(&self, network: &[u8; 32], exec: &mut dyn Exec) {
-        let (key, length) = storage_key(&system::LEDGER, 0, system::NETWORK_SLOT);
-        exec.put(
-            STORAGE,
-            Bytes::copy_from_slice(&key[..length]),
-            encode_slot(U256::from_be_bytes(*network)),
-        );
+        let place = storage_key(&system::LEDGER, 0, system::NETWORK_SLOT);
+        let mut changes = Changes::default();
+        changes
+            .slots
+            .insert(place, Some(U256::from_be_bytes(*network)));
+        self.rules(exec.view())
+            .and_then(|rules| {
+                keep(changes, &rules, exec)?;
+                block::settle_genesis(exec, &rules)
+            })
+            .expect("the state was just made");
     }
 
     fn migrate(&self, from: u32, _exec: &mut dyn Exec) -> Result<(), Reject> {
@@ -315,17 +330,14 @@ impl Ethereum {
         for actor in &access.governors {
             overlay.record(access::governor_slot(*actor), U256::from(1));
         }
-        executor.into_changes().write(exec);
+        let mut changes = executor.into_changes();
         for (account, actor) in &access.accounts {
             let place = access::place(1, &[account.into_word()]);
-            let (key, length) = storage_key(&system::IDENTITY, 0, place);
-            exec.put(
-                STORAGE,
-                Bytes::copy_from_slice(&key[..length]),
-                encode_slot(U256::from_be_bytes(actor.0)),
-            );
+            let place = storage_key(&system::IDENTITY, 0, place);
+            let actor = U256::from_be_bytes(actor.0);
+            changes.slots.insert(place, Some(actor));
         }
-        Ok(())
+        keep(changes, rules, exec)
     }
 
     /// What a fork does before the first transaction of a block. Replay rules only: a network has no
@@ -369,21 +381,46 @@ impl Ethereum {
     ) -> Result<(), Lost> {
         let environment = Environment::of_batch(exec, rules)?;
         let mut executor = Executor::new(exec.view(), &self.codes, rules, environment);
-        for (since, contract, data) in calls {
-            if rules.fork >= since {
-                let record = account(exec.view(), &contract)?;
-                if record.is_some_and(|record| record.code_hash != KECCAK_EMPTY) {
-                    executor.system(contract, data)?;
-                }
-            }
-        }
-        executor.into_changes().write(exec);
-        Ok(())
+        foreign_calls(&mut executor, rules, calls)?;
+        keep(executor.into_changes(), rules, exec)
     }
 }
 
+/// What a foreign chain does before the first transaction of a block that is simulated.
+pub(crate) fn open_block(
+    executor: &mut Executor<'_>,
+    rules: &Rules,
+    header: &Header,
+) -> Result<(), Lost> {
+    let root = header.parent_beacon_block_root.unwrap_or_default();
+    let calls = [
+        (Fork::Cancun, BEACON_ROOTS, root.to_vec()),
+        (Fork::Prague, HISTORY, header.parent_hash.to_vec()),
+    ];
+    foreign_calls(executor, rules, calls)
+}
+
+/// And after the last one.
+pub(crate) fn close_block(executor: &mut Executor<'_>, rules: &Rules) -> Result<(), Lost> {
+    let calls = [WITHDRAWALS, CONSOLIDATIONS].map(|contract| (Fork::Prague, contract, Vec::new()));
+    foreign_calls(executor, rules, calls)
+}
+
+fn foreign_calls(
+    executor: &mut Executor<'_>,
+    rules: &Rules,
+    calls: impl IntoIterator<Item = (Fork, Address, Vec<u8>)>,
+) -> Result<(), Lost> {
+    for (since, contract, data) in calls {
+        if rules.fork >= since && executor.overlay().has_code(&contract)? {
+            executor.system(contract, data)?;
+        }
+    }
+    Ok(())
+}
+
 /// The system contracts' accounts. What the settings say about their addresses does not count.
-fn system_contracts(exec: &mut dyn Exec) {
+fn system_contracts(exec: &mut dyn Exec, changes: &mut Changes) {
     let code_hash = keccak256(system::CODE_SHOWN);
     exec.put(
         CODE,
@@ -396,8 +433,7 @@ fn system_contracts(exec: &mut dyn Exec) {
             code_hash,
             ..AccountRecord::default()
         };
-        let key = Bytes::copy_from_slice(address.as_slice());
-        exec.put(ACCOUNT, key, record.encode());
+        changes.accounts.insert(address, Some(record));
     }
 }
 

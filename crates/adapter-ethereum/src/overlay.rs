@@ -3,7 +3,9 @@
 //! One overlay serves a whole batch (or one query). Each transaction's result is committed into it,
 //! so the next one finds it; what changed goes to the maps once, at the end, in the order of keys.
 
-use std::collections::BTreeMap;
+mod overrides;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use adapter::{Exec, Lost, View};
 use alloy_primitives::{Address, B256, U256};
@@ -69,14 +71,18 @@ pub(crate) struct Overlay<'a> {
     pub(crate) eyes: Option<Box<Eyes>>,
     /// Proxies that got another implementation.
     pub(crate) upgraded: Vec<Address>,
+    /// Hashes of blocks that never were. `None`: no simulation of blocks runs.
+    imagined: Option<BTreeMap<u64, B256>>,
 }
 
 /// What an overlay changed, ready to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    accounts: BTreeMap<Address, Option<AccountRecord>>,
-    slots: BTreeMap<([u8; 56], usize), Option<U256>>,
+    pub(crate) accounts: BTreeMap<Address, Option<AccountRecord>>,
+    pub(crate) slots: BTreeMap<([u8; 56], usize), Option<U256>>,
     codes: BTreeMap<B256, Bytes>,
+    /// Accounts of whose slots below nothing counts any more.
+    pub(crate) wiped: BTreeSet<Address>,
 }
 
 impl<'a> Overlay<'a> {
@@ -90,6 +96,7 @@ impl<'a> Overlay<'a> {
             created: HashMap::new(),
             eyes: None,
             upgraded: Vec::new(),
+            imagined: None,
         }
     }
 
@@ -210,16 +217,20 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// Everything that changed.
-    pub(crate) fn into_changes(self) -> Changes {
+    /// Everything that changed, but for code.
+    pub(crate) fn changes(&self) -> Changes {
         let mut changes = Changes::default();
         let wipes = self.fork < Fork::Cancun;
-        for (address, held) in self.accounts {
+        for (address, held) in &self.accounts {
+            let address = *address;
+            if held.stored == Stored::Void {
+                changes.wiped.insert(address);
+            }
             // Before Cancun an account with stored slots could be destroyed: they are left behind
             // under the old generation. Since EIP-6780 only accounts that were never stored can be.
             let renewed = wipes && held.stored == Stored::Void && held.recorded;
             let generation = held.generation + u32::from(renewed);
-            match held.info {
+            match &held.info {
                 Some(info) if held.changed || renewed => {
                     let record = AccountRecord {
                         balance: info.balance,
@@ -240,17 +251,23 @@ impl<'a> Overlay<'a> {
                 }
                 _ => {}
             }
-            for (slot, (value, written)) in held.slots {
-                if written {
-                    let value = (!value.is_zero()).then_some(value);
+            for (slot, (value, written)) in &held.slots {
+                if *written {
+                    let value = (!value.is_zero()).then_some(*value);
                     if value.is_some() || held.stored == Stored::Valid {
                         changes
                             .slots
-                            .insert(storage_key(&address, generation, slot), value);
+                            .insert(storage_key(&address, generation, *slot), value);
                     }
                 }
             }
         }
+        changes
+    }
+
+    /// Everything that changed.
+    pub(crate) fn into_changes(self) -> Changes {
+        let mut changes = self.changes();
         for (hash, code) in self.created {
             self.codes.keep(hash, &code);
             changes.codes.insert(hash, code.original_bytes().0);
@@ -301,6 +318,48 @@ fn hold<'h>(
 }
 
 impl Changes {
+    /// What is not as it was in `earlier`, which came before in the same overlay. Of an account of whose
+    /// stored slots nothing counts, all slots.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let owner = |key: &([u8; 56], usize)| Address::from_slice(&key.0[..20]);
+        let mut dirty = BTreeSet::new();
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|(address, record)| earlier.accounts.get(*address) != Some(*record));
+        dirty.extend(accounts.map(|(address, _)| *address));
+        let changed = self
+            .slots
+            .iter()
+            .filter(|(key, value)| earlier.slots.get(*key) != Some(*value));
+        dirty.extend(changed.map(|(key, _)| owner(key)));
+        let vanished = earlier
+            .slots
+            .keys()
+            .filter(|key| !self.slots.contains_key(*key));
+        dirty.extend(vanished.map(owner));
+        let mut since = Self::default();
+        for address in &dirty {
+            if let Some(record) = self.accounts.get(address) {
+                since.accounts.insert(*address, *record);
+            }
+            if self.wiped.contains(address) {
+                since.wiped.insert(*address);
+            }
+        }
+        since.slots = self
+            .slots
+            .iter()
+            .filter(|(key, value)| {
+                let owner = owner(key);
+                dirty.contains(&owner)
+                    && (self.wiped.contains(&owner) || earlier.slots.get(*key) != Some(*value))
+            })
+            .map(|(key, value)| (*key, *value))
+            .collect();
+        since
+    }
+
     /// Writes everything in the order of keys.
     pub(crate) fn write(self, exec: &mut dyn Exec) {
         for (address, record) in self.accounts {
@@ -353,6 +412,12 @@ impl Database for Overlay<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Gone> {
+        if let Some(imagined) = &self.imagined {
+            return Ok(match imagined.get(&number) {
+                Some(hash) => *hash,
+                None => block::hash_at(self.view, number)?.unwrap_or_default(),
+            });
+        }
         match self.replay {
             Some(replay) => Ok(replay.block_hash(number)),
             None => Ok(block::hash_at(self.view, number)?.unwrap_or_default()),

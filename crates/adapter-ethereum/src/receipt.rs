@@ -9,6 +9,7 @@
 //! Numbers are big-endian. Flags: 1 success, 2 created a contract, 4 halted (out of gas and the
 //! like). Output of a success is not kept: nobody can ask for it later.
 
+use alloy_consensus::{Eip658Value, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_primitives::{Address, B256, Log, LogData};
 use bytes::{BufMut, Bytes, BytesMut};
 use revm::context::result::{ExecutionResult, Output};
@@ -70,6 +71,16 @@ impl Receipt {
                 logs: Vec::new(),
             },
         }
+    }
+
+    /// As Ethereum's receipts trie has it.
+    pub(crate) fn envelope(&self, kind: TxType, cumulative_gas_used: u64) -> ReceiptEnvelope {
+        let receipt = ReceiptWithBloom::from(alloy_consensus::Receipt {
+            status: Eip658Value::Eip658(self.success()),
+            cumulative_gas_used,
+            logs: self.logs.clone(),
+        });
+        ReceiptEnvelope::from_typed(kind, receipt)
     }
 
     /// As drawn above.

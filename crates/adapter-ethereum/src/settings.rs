@@ -88,6 +88,30 @@ pub enum Profile {
     Confidential(Box<AccessSettings>),
 }
 
+/// What the roots in a block's header are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub enum Roots {
+    /// Keyed commitments: they tell nothing to whoever guesses what a block holds.
+    #[default]
+    Keyed,
+    /// Ethereum's own, of Merkle-Patricia tries, with gas used and bloom. For transparent networks only.
+    Plain,
+}
+
+impl Roots {
+    fn are_keyed(&self) -> bool {
+        *self == Self::Keyed
+    }
+}
+
+/// Most blocks of whose states what they changed may be kept.
+pub const STATES_KEPT_MAX: u64 = 1024;
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// The environment of a foreign block, given instead of made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -145,6 +169,11 @@ pub struct Rules {
     pub gas_limit: u64,
     #[serde(default)]
     pub profile: Profile,
+    #[serde(default, skip_serializing_if = "Roots::are_keyed")]
+    pub roots: Roots,
+    /// Blocks before the head whose states can be asked for, too: for traces, proofs and old balances.
+    #[serde(with = "quantity", default, skip_serializing_if = "is_zero")]
+    pub states_kept: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
 }
@@ -161,6 +190,8 @@ impl Rules {
             fork: Fork::default(),
             gas_limit: GAS_LIMIT_DEFAULT,
             profile: Profile::Transparent,
+            roots: Roots::Keyed,
+            states_kept: 0,
             replay: None,
         }
     }
@@ -250,6 +281,15 @@ impl Settings {
         if !self.is_replay() && !(21_000..=1 << 40).contains(&self.rules.gas_limit) {
             return bad("gasLimit must be between 21000 and 2^40".into());
         }
+        if self.rules.roots == Roots::Plain && self.rules.access().is_some() {
+            return bad(
+                "roots must be keyed on a confidential network: a plain root confirms guesses"
+                    .into(),
+            );
+        }
+        if self.rules.states_kept > STATES_KEPT_MAX {
+            return bad(format!("statesKept may be at most {STATES_KEPT_MAX}"));
+        }
         if self.is_replay() && self.rules.access().is_some() {
             return bad("profile must be transparent under replay rules".into());
         }
@@ -338,6 +378,9 @@ mod tests {
         refuse(r#"{"chainId": 1, "fork": "london"}"#, "fork");
         refuse(r#"{"chainId": 1, "gasLimit": 5}"#, "gasLimit");
         refuse(r#"{"chainId": 1, "fork": "tomorrow"}"#, "tomorrow");
+        refuse(r#"{"chainId": 1, "statesKept": 9999}"#, "statesKept");
+        let plain = r#"{"chainId": 1, "roots": "plain", "profile": {"confidential": {}}}"#;
+        refuse(plain, "keyed");
         let hash = B256::ZERO;
         refuse(
             &format!(r#"{{"chainId": 1, "codes": {{"{hash}": "0x60"}}}}"#),

@@ -5,6 +5,8 @@
 //! META    "rules"                                the rules as JSON
 //!         "sign-in"                              who may sign in, as JSON; absent: nobody
 //!         "key"                                  32 bytes: key of the roots' commitments
+//!         "undo" number (8)                      what a recent block replaced: `past`, if that is set
+//!         "root", "node" hash (32)               Merkle-Patricia tries: `trie`, if roots are plain
 //! ACCOUNT address (20)                           flags (1) nonce (8) [code hash (32)] [generation (4)] balance (0-32)
 //! STORAGE address (20) [generation (4)] slot (32)  value without leading zeros
 //! CODE    code hash (32)                         bytecode

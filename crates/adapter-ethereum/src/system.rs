@@ -16,6 +16,8 @@ mod padding;
 mod policy;
 mod random;
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use revm::context::{Cfg, ContextError, ContextTr, JournalTr};
 use revm::handler::{EthPrecompiles, PrecompileProvider};
@@ -86,6 +88,8 @@ pub(crate) struct System {
     enabled: bool,
     pub(crate) facts: Facts,
     turn: Turn,
+    /// Precompiles that a simulation put elsewhere: which one answers at an address; `None`: none does.
+    pub(crate) moved: BTreeMap<Address, Option<Address>>,
 }
 
 /// What a call comes to, and what it cost.
@@ -114,7 +118,13 @@ impl System {
             enabled,
             facts,
             turn: Turn::default(),
+            moved: BTreeMap::new(),
         }
+    }
+
+    /// True if one of Ethereum's precompiles is there.
+    pub(crate) fn is_precompile(&self, address: &Address) -> bool {
+        self.ethereum.precompiles.contains(address)
     }
 
     /// False where foreign blocks are replayed.
@@ -251,6 +261,14 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for System
         context: &mut CTX,
         inputs: &CallInputs,
     ) -> Result<Option<InterpreterResult>, String> {
+        if let Some(moved) = self.moved.get(&inputs.bytecode_address) {
+            let Some(original) = moved else {
+                return Ok(None);
+            };
+            let mut inputs = inputs.clone();
+            inputs.bytecode_address = *original;
+            return self.ethereum.run(context, &inputs);
+        }
         if !(self.enabled && is_system(&inputs.bytecode_address)) {
             return self.ethereum.run(context, inputs);
         }

@@ -62,6 +62,10 @@ pub enum Leak {
     LogIndex,
     /// A call without `to` runs on the whole state.
     CallWithoutTo,
+    /// Everybody may trace.
+    Traces,
+    /// Everybody may simulate blocks, in anybody's name.
+    Blocks,
 }
 
 impl Leak {

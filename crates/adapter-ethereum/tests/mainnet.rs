@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use adapter::Outcome;
 use adapter_ethereum::{
-    Alloc, Fork, Profile, Receipt, Replay, Rules, Settings, Transaction, account, storage,
+    Alloc, Fork, Profile, Receipt, Replay, Roots, Rules, Settings, Transaction, account, storage,
 };
 use alloy_consensus::{Eip658Value, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_eips::Encodable2718;
@@ -124,6 +124,8 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
             fork,
             gas_limit: number(&header["gasLimit"]),
             profile: Profile::Transparent,
+            roots: Roots::Keyed,
+            states_kept: 0,
             replay: Some(Replay {
                 number: number(&header["number"]),
                 timestamp: number(&header["timestamp"]),
@@ -263,6 +265,8 @@ fn the_2000_transactions_of_the_workload_give_the_known_results() {
             fork: Fork::Osaka,
             gas_limit: number(&env["gasLimit"]),
             profile: Profile::Transparent,
+            roots: Roots::Keyed,
+            states_kept: 0,
             replay: Some(Replay {
                 number: number(&env["number"]),
                 timestamp: number(&env["timestamp"]),

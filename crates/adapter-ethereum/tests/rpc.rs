@@ -285,7 +285,7 @@ fn failures_tell_why() {
     assert_eq!(node.error("personal_unlockAccount", json!([])).0, -32601);
     assert_eq!(
         node.error("debug_traceTransaction", json!([B256::ZERO])).0,
-        -32004
+        -32000
     );
     assert_eq!(node.error("eth_getBalance", json!([])).0, -32602);
     assert_eq!(

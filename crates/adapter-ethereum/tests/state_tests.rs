@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 
 use adapter::{Machine, Outcome};
-use adapter_ethereum::{ACCOUNT, Alloc, Fork, Profile, Receipt, Replay, Rules, Settings};
+use adapter_ethereum::{ACCOUNT, Alloc, Fork, Profile, Receipt, Replay, Roots, Rules, Settings};
 use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use common::root::root;
 use common::{Memory, batch, data, started, unit};
@@ -156,6 +156,8 @@ fn settings(env: &Env, fork: Fork, pre: &BTreeMap<Address, Alloc>) -> Settings {
             fork,
             gas_limit: small(Some(env.current_gas_limit)),
             profile: Profile::Transparent,
+            roots: Roots::Keyed,
+            states_kept: 0,
             replay: Some(replay),
         },
         timestamp: 0,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use adapter::Outcome;
-use adapter_ethereum::{Alloc, Fork, Profile, Replay, Rules, Settings, Transaction};
+use adapter_ethereum::{Alloc, Fork, Profile, Replay, Roots, Rules, Settings, Transaction};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{BufMut as _, Encodable as _, Header};
 use alloy_trie::{HashBuilder, Nibbles};
@@ -53,6 +53,8 @@ fn rules(fork: Fork) -> Rules {
         fork,
         gas_limit: u64::MAX,
         profile: Profile::Transparent,
+        roots: Roots::Keyed,
+        states_kept: 0,
         replay: Some(Replay {
             number: 1,
             timestamp: 1,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use types::{Height, Millis, UnitId};
 
-use crate::{Batch, Caller, Kind, Reject, View};
+use crate::{Batch, Caller, Kind, Reject, Unit, View};
 
 /// A client's connection, as the worker names it. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,12 @@ pub trait Context {
 
     /// The next free sequence number of a lane, counting what waits on this VN.
     fn lane_next(&self, lane: &[u8]) -> Option<u64>;
+
+    /// Units that wait on this VN, by arrival, at most so many.
+    fn waiting(&self, max: usize) -> Vec<Unit> {
+        let _ = max;
+        Vec::new()
+    }
 
     /// A committed batch. `Ok(None)`: none of this height is committed.
     ///

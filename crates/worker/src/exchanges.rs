@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use adapter::{
-    Batch, Caller, Context, Exchange, Fate, Kind, Missing, NotYet, Progress, Reject, Response, View,
+    Batch, Caller, Context, Exchange, Fate, Kind, Missing, NotYet, Progress, Reject, Response,
+    Unit, View,
 };
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
@@ -352,6 +353,10 @@ impl Context for Polling<'_> {
 
     fn lane_next(&self, lane: &[u8]) -> Option<u64> {
         self.core.pool.lane_next(lane)
+    }
+
+    fn waiting(&self, max: usize) -> Vec<Unit> {
+        self.core.pool.all().take(max).cloned().collect()
     }
 
     fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, Missing> {

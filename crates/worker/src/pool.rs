@@ -498,6 +498,12 @@ impl Pool {
         expired.iter().filter_map(|id| self.remove(id)).collect()
     }
 
+    /// Everything that waits or is in flight, by arrival.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Unit> {
+        let waiting = self.arrivals.values().filter_map(|id| self.units.get(id));
+        waiting.map(|waiting| &waiting.unit)
+    }
+
     /// The sequence number after everything that waits here without a gap.
     pub(crate) fn lane_next(&self, lane: &[u8]) -> Option<u64> {
         let lane = self.lanes.get(lane)?;

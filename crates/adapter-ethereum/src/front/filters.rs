@@ -93,7 +93,8 @@ impl Interests {
         }
     }
 
-    /// A name that was never given before and that nobody can guess.
+    /// A name that was never given before and that nobody can guess. To clients it is a number, so it has
+    /// no leading zeros.
     pub(crate) fn name(&mut self) -> Name {
         self.made += 1;
         let digest = keccak256(
@@ -104,7 +105,9 @@ impl Interests {
             ]
             .concat(),
         );
-        *digest.first_chunk().expect("32 bytes have a first half")
+        let mut name: Name = *digest.first_chunk().expect("32 bytes have a first half");
+        name[0] |= 0x80;
+        name
     }
 
     /// A new filter that reports from block `next` on.

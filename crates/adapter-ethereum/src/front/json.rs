@@ -208,7 +208,7 @@ pub(crate) fn block(
 }
 
 /// Length of the block's RLP with so many bytes of transactions, no ommers and no withdrawals.
-fn size(stored: &Stored, transactions: usize) -> usize {
+pub(crate) fn size(stored: &Stored, transactions: usize) -> usize {
     let list = |payload_length| {
         let head = alloy_rlp::Header {
             list: true,

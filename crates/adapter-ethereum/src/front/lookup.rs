@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter::{Batch, Context, Fate, Missing};
+use adapter::{Batch, Context, Fate, Missing, View};
 use alloy_primitives::B256;
 use serde_json::Value;
 use types::{Height, UnitId};
@@ -12,6 +12,7 @@ use super::envelope::{RpcError, Stop};
 use super::json as show;
 use super::params::BlockId;
 use crate::block::{self, Stored};
+use crate::past::Past;
 use crate::transaction::Transaction;
 
 /// The block of this number: from the state if it is a recent one, else from the ledger.
@@ -61,17 +62,52 @@ pub(crate) fn body(
     }
 }
 
-/// State is kept at the head only.
-pub(crate) fn at_head(context: &mut dyn Context, id: Option<BlockId>) -> Result<(), Stop> {
-    let head = context.view().height().0;
-    match number(context, id.unwrap_or(BlockId::Head))? {
-        Some(number) if number == head => Ok(()),
-        Some(number) if number < head => Err(RpcError::server(format!(
-            "historical state of block {number} is not available: this network keeps the state of the latest block ({head})"
-        ))
-        .into()),
-        _ => Err(RpcError::server("header not found").into()),
+/// The state that a request is about.
+pub(crate) enum Ground<'c> {
+    Head(&'c dyn View),
+    Past(Past<'c>),
+}
+
+impl<'c> Ground<'c> {
+    /// The state after the block of this number. Who does not see everything sees the head alone: what was
+    /// once allowed must not be found in the past.
+    pub(crate) fn at(session: &Session, view: &'c dyn View, number: u64) -> Result<Self, Stop> {
+        let head = view.height().0;
+        if number == head {
+            return Ok(Self::Head(view));
+        }
+        if number > head {
+            return Err(RpcError::server("header not found").into());
+        }
+        let rules = session.shared.machine.rules(view)?;
+        let kept = match session.is_open(view)? {
+            true => Past::of(view, &rules, number)?,
+            false => None,
+        };
+        kept.map(Self::Past).ok_or_else(|| {
+            let kept = match rules.states_kept {
+                0 => format!("the state of the latest block ({head})"),
+                n => format!("the states of the latest block ({head}) and of {n} before it"),
+            };
+            RpcError::server(format!(
+                "historical state of block {number} is not available: this network keeps {kept}"
+            ))
+            .into()
+        })
     }
+
+    pub(crate) fn view(&self) -> &dyn View {
+        match self {
+            Self::Head(view) => *view,
+            Self::Past(past) => past,
+        }
+    }
+}
+
+/// The number of the block whose state is meant: the head's unless another is named.
+pub(crate) fn state_number(context: &mut dyn Context, id: Option<BlockId>) -> Result<u64, Stop> {
+    let found = number(context, id.unwrap_or(BlockId::Head))?;
+    found.ok_or_else(|| RpcError::server("header not found").into())
 }
 
 /// Where a committed transaction stands.

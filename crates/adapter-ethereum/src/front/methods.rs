@@ -15,10 +15,10 @@ use super::filters::{Interest, Name};
 use super::json::{self as show, Detail, bytes, quantity, text};
 use super::logs::{Options, Search};
 use super::lookup::{
-    at_head, body, find, number, pending, place, receipt_by_hash, transaction_by_hash,
+    Ground, body, find, number, pending, place, receipt_by_hash, state_number, transaction_by_hash,
 };
 use super::params::{BlockId, CallRequest, Params, Quantity, Slot};
-use super::simulate;
+use super::simulate::{self, Supposed};
 use super::watch::{filter, filter_changes, install, name, needs_socket, no_filter, subscribe};
 use crate::principal::Roles;
 use crate::{reading, state};
@@ -168,16 +168,18 @@ pub(crate) fn answer(
 
         "eth_getBalance" => {
             let address: Address = params.required(0)?;
-            at_head(context, params.optional(1)?)?;
+            let number = state_number(context, params.optional(1)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
             let seen = session.look(context.view(), |sight| sight.account(&address))?;
-            let record = state::account(context.view(), &address)?.filter(|_| seen);
+            let record = state::account(ground.view(), &address)?.filter(|_| seen);
             quantity(record.map_or(U256::ZERO, |record| record.balance)).into()
         }
         "eth_getTransactionCount" => {
             let address: Address = params.required(0)?;
-            at_head(context, params.optional(1)?)?;
+            let number = state_number(context, params.optional(1)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
             let seen = session.look(context.view(), |sight| sight.account(&address))?;
-            let record = state::account(context.view(), &address)?.filter(|_| seen);
+            let record = state::account(ground.view(), &address)?.filter(|_| seen);
             let committed = record.map_or(0, |record| record.nonce);
             let waiting = match params.optional::<String>(1) {
                 Ok(Some(tag)) if tag == "pending" && seen => {
@@ -189,10 +191,11 @@ pub(crate) fn answer(
         }
         "eth_getCode" => {
             let address: Address = params.required(0)?;
-            at_head(context, params.optional(1)?)?;
+            let number = state_number(context, params.optional(1)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
             let seen = session.look(context.view(), |sight| sight.code(&address))?;
             let code = if seen {
-                state::code(context.view(), &address)?
+                state::code(ground.view(), &address)?
             } else {
                 Default::default()
             };
@@ -201,10 +204,11 @@ pub(crate) fn answer(
         "eth_getStorageAt" => {
             let address: Address = params.required(0)?;
             let Slot(slot) = params.required(1)?;
-            at_head(context, params.optional(2)?)?;
+            let number = state_number(context, params.optional(2)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
             let seen = session.look(context.view(), |sight| sight.slot(&address, slot))?;
             let value = if seen {
-                state::storage(context.view(), &address, slot)?
+                state::storage(ground.view(), &address, slot)?
             } else {
                 U256::ZERO
             };
@@ -213,19 +217,21 @@ pub(crate) fn answer(
         "eth_getStorageValues" => super::slots::values(session, context, params)?.into(),
         "eth_call" => {
             let request: CallRequest = params.required(0)?;
-            at_head(context, params.optional(1)?)?;
-            no_overrides(params)?;
+            let number = state_number(context, params.optional(1)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
+            let supposed = Supposed::of(params, 2, &rules)?;
             let output: Bytes = session.simulated(context.now(), &rules, || {
-                simulate::call(context.view(), session, &rules, request)
+                simulate::call(ground.view(), session, &rules, request, supposed)
             })?;
             bytes(&output).into()
         }
         "eth_estimateGas" => {
             let request: CallRequest = params.required(0)?;
-            at_head(context, params.optional(1)?)?;
-            no_overrides(params)?;
+            let number = state_number(context, params.optional(1)?)?;
+            let ground = Ground::at(session, context.view(), number)?;
+            let supposed = Supposed::of(params, 2, &rules)?;
             let gas = session.simulated(context.now(), &rules, || {
-                simulate::estimate(context.view(), session, &rules, request)
+                simulate::estimate(ground.view(), session, &rules, request, supposed)
             })?;
             quantity(gas).into()
         }
@@ -274,40 +280,11 @@ pub(crate) fn answer(
             let name = name(params)?;
             json!(name.is_some_and(|name| session.interests().unsubscribe(stream, &name))).into()
         }
-        raw if super::raw::is_raw(raw) && rules.access().is_none() => {
-            super::raw::answer(session, context, raw, params)?.into()
-        }
-        closed if is_closed(closed) => {
-            return Err(RpcError::new(
-                -32004,
-                format!("{closed} is not available on this network"),
-            )
-            .into());
+        open if super::open::is_known(open) => {
+            super::open::answer(session, context, &rules, open, params)?.into()
         }
         unknown => return Err(RpcError::no_method(unknown).into()),
     })
-}
-
-/// Methods that would show what the network's policy hides: closed for everybody.
-fn is_closed(method: &str) -> bool {
-    ["debug_", "trace_", "txpool_"]
-        .iter()
-        .any(|prefix| method.starts_with(prefix))
-        || ["eth_getProof", "eth_simulateV1", "eth_createAccessList"].contains(&method)
-}
-
-fn no_overrides(params: &Params<'_>) -> Result<(), RpcError> {
-    for i in [2, 3] {
-        if params
-            .optional::<Value>(i)?
-            .is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty()))
-        {
-            return Err(RpcError::invalid_params(
-                "state and block overrides are not available on this network",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn get_block(

@@ -174,8 +174,8 @@ impl<'de> Deserialize<'de> for BlockId {
     }
 }
 
-/// A transaction as `eth_call` and `eth_estimateGas` take it. Prices are read and ignored.
-#[derive(Debug, Default, Deserialize)]
+/// A transaction as `eth_call` and its kin take it. Where no fees are charged, prices are read and ignored.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CallRequest {
     pub(crate) from: Option<Address>,
@@ -186,6 +186,10 @@ pub(crate) struct CallRequest {
     input: Option<Bytes>,
     pub(crate) nonce: Option<Quantity>,
     pub(crate) chain_id: Option<Quantity>,
+    pub(crate) gas_price: Option<U256>,
+    pub(crate) max_fee_per_gas: Option<U256>,
+    pub(crate) max_priority_fee_per_gas: Option<U256>,
+    pub(crate) blob_versioned_hashes: Option<Vec<B256>>,
     pub(crate) access_list: Option<alloy_eips::eip2930::AccessList>,
     pub(crate) authorization_list: Option<Vec<alloy_eips::eip7702::SignedAuthorization>>,
 }

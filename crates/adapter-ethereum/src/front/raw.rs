@@ -4,7 +4,6 @@
 //! the gas of all. Elsewhere these methods are closed, as the others of `debug_` are.
 
 use adapter::Context;
-use alloy_consensus::{Eip658Value, ReceiptEnvelope, ReceiptWithBloom};
 use alloy_eips::Encodable2718;
 use alloy_primitives::B256;
 use alloy_rlp::Encodable as _;
@@ -98,12 +97,9 @@ fn receipts(units: &[Included<'_>]) -> Value {
         .iter()
         .map(|unit| {
             cumulative_gas_used += unit.receipt.gas_used;
-            let receipt = ReceiptWithBloom::from(alloy_consensus::Receipt {
-                status: Eip658Value::Eip658(unit.receipt.success()),
-                cumulative_gas_used,
-                logs: unit.receipt.logs.clone(),
-            });
-            let typed = ReceiptEnvelope::from_typed(unit.envelope.tx_type(), receipt);
+            let typed = unit
+                .receipt
+                .envelope(unit.envelope.tx_type(), cumulative_gas_used);
             bytes(&typed.encoded_2718())
         })
         .collect()

@@ -2,6 +2,11 @@
 //!
 //! They run on the committed head as if in its block. Nothing random of a batch is shown to them.
 
+mod blocks;
+mod calls;
+mod overrides;
+mod touched;
+
 use std::cell::Cell;
 
 use adapter::{Lost, View};
@@ -15,13 +20,16 @@ use types::ActorId;
 
 use super::Session;
 use super::envelope::{RpcError, Stop};
-use super::params::CallRequest;
+use super::params::{CallRequest, Params, Quantity};
 use crate::block;
 use crate::execute::{Environment, Executor, Refusal, Sender};
 use crate::machine::Ethereum;
 use crate::settings::Rules;
 use crate::transaction::recovered;
 use crate::visibility::Leak;
+pub(crate) use blocks::{Simulation, simulate as simulate_blocks};
+pub(crate) use overrides::{BlockOverrides, StateOverrides};
+pub(crate) use touched::access_list;
 
 /// Gas that a message with value brings along for free (Yellow Paper, G_callstipend).
 const CALL_STIPEND: u64 = 2300;
@@ -54,17 +62,22 @@ impl Meter {
         }
     }
 
-    fn run(
+    /// An error if this request has simulated enough.
+    pub(crate) fn may_go_on(&self) -> Result<(), RpcError> {
+        if self.request.get() > REQUEST_GAS_MAX {
+            return Err(RpcError::limit(format!(
+                "this request simulated more than {REQUEST_GAS_MAX} gas: split it"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run(
         &self,
         executor: &mut Executor<'_>,
         transaction: TxEnv,
     ) -> Result<ExecutionResult, Stop> {
-        if self.request.get() > REQUEST_GAS_MAX {
-            return Err(RpcError::limit(format!(
-                "this request simulated more than {REQUEST_GAS_MAX} gas: split it"
-            ))
-            .into());
-        }
+        self.may_go_on()?;
         let result = executor
             .simulate(transaction, self.actor)
             .map_err(refused)?;
@@ -72,6 +85,12 @@ impl Meter {
         self.request.set(self.request.get() + gas);
         self.turn.set(self.turn.get() + gas);
         Ok(result)
+    }
+
+    /// Counts gas that was used otherwise.
+    pub(crate) fn count(&self, gas: u64) {
+        self.request.set(self.request.get().saturating_add(gas));
+        self.turn.set(self.turn.get().saturating_add(gas));
     }
 
     /// Gas that was simulated for this request.
@@ -89,7 +108,7 @@ impl Meter {
     }
 }
 
-fn executor<'a>(
+pub(crate) fn executor<'a>(
     view: &'a dyn View,
     machine: &'a Ethereum,
     rules: &'a Rules,
@@ -150,7 +169,7 @@ fn on_behalf(
     }))
 }
 
-fn environment(
+pub(crate) fn environment(
     request: &mut CallRequest,
     rules: &Rules,
     gas_limit: u64,
@@ -199,12 +218,68 @@ fn refused(refusal: Refusal) -> Stop {
     }
 }
 
+/// What is supposed besides, with an executor that supposes it.
+#[derive(Debug, Default)]
+pub(crate) struct Supposed {
+    state: Option<StateOverrides>,
+    block: Option<BlockOverrides>,
+}
+
+impl Supposed {
+    /// The overrides at this place of the parameters and behind it: on a transparent network.
+    pub(crate) fn of(params: &Params<'_>, i: usize, rules: &Rules) -> Result<Self, RpcError> {
+        if rules.access().is_some() {
+            for i in [i, i + 1] {
+                let given = params.optional::<serde_json::Value>(i)?;
+                if given.is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
+                    return Err(RpcError::invalid_params(
+                        "state and block overrides are not available on this network",
+                    ));
+                }
+            }
+            return Ok(Self::default());
+        }
+        Self::new(params.optional(i)?, params.optional(i + 1)?)
+    }
+
+    pub(crate) fn new(
+        state: Option<StateOverrides>,
+        block: Option<BlockOverrides>,
+    ) -> Result<Self, RpcError> {
+        if let Some(state) = &state {
+            state.count(&mut 0)?;
+        }
+        Ok(Self { state, block })
+    }
+
+    pub(crate) fn apply(self, executor: &mut Executor<'_>) -> Result<(), Stop> {
+        if let Some(over) = self.block {
+            let mut block = executor.block().clone();
+            let set = |to: &mut U256, value: Option<Quantity>| {
+                *to = value.map_or(*to, |value| U256::from(value.0));
+            };
+            set(&mut block.number, over.number);
+            set(&mut block.timestamp, over.time);
+            block.gas_limit = over.gas_limit.map_or(block.gas_limit, |gas| gas.0);
+            block.beneficiary = over.fee_recipient.unwrap_or(block.beneficiary);
+            block.prevrandao = over.prev_randao.or(block.prevrandao);
+            block.basefee = over.base_fee_per_gas.map_or(block.basefee, |fee| fee.0);
+            executor.enter_block(block);
+        }
+        match self.state {
+            Some(state) => state.apply(executor),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `eth_call`: what the call returns.
 pub(crate) fn call(
     view: &dyn View,
     session: &Session,
     rules: &Rules,
     mut request: CallRequest,
+    supposed: Supposed,
 ) -> Result<Bytes, Stop> {
     let sender = on_behalf(session, rules, &mut request)?;
     let gas = request
@@ -212,6 +287,7 @@ pub(crate) fn call(
         .map_or(rules.gas_limit, |gas| gas.0.min(rules.gas_limit));
     let transaction = environment(&mut request, rules, gas)?;
     let mut executor = executor(view, &session.shared.machine, rules)?;
+    supposed.apply(&mut executor)?;
     if let Some(sender) = sender {
         executor.look(sender, &transaction)?;
     }
@@ -230,6 +306,7 @@ pub(crate) fn estimate(
     session: &Session,
     rules: &Rules,
     mut request: CallRequest,
+    supposed: Supposed,
 ) -> Result<u64, Stop> {
     let sender = on_behalf(session, rules, &mut request)?;
     let cap = rules.transaction_gas_max();
@@ -237,6 +314,7 @@ pub(crate) fn estimate(
     let may_be_plain = may_be_plain(&request);
     let transaction = environment(&mut request, rules, high)?;
     let mut executor = executor(view, &session.shared.machine, rules)?;
+    supposed.apply(&mut executor)?;
     if let Some(sender) = sender {
         executor.look(sender, &transaction)?;
     }
@@ -301,7 +379,7 @@ fn may_be_plain(request: &CallRequest) -> bool {
 }
 
 /// The error of a call that did not succeed.
-fn failure(result: ExecutionResult) -> RpcError {
+pub(crate) fn failure(result: ExecutionResult) -> RpcError {
     match result {
         ExecutionResult::Revert { output, .. } => reverted(&output),
         ExecutionResult::Halt { reason, .. } => RpcError::server(halted(&reason)),
@@ -318,7 +396,7 @@ pub(crate) fn reverted(data: &[u8]) -> RpcError {
     RpcError::new(3, message).with_data(format!("\"0x{}\"", hex::encode(data)))
 }
 
-fn halted(reason: &HaltReason) -> String {
+pub(crate) fn halted(reason: &HaltReason) -> String {
     match reason {
         HaltReason::OutOfGas(_) => "out of gas".into(),
         HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode".into(),
@@ -332,7 +410,7 @@ fn halted(reason: &HaltReason) -> String {
 }
 
 /// `Error(string)` and `Panic(uint256)` of Solidity.
-fn reason(data: &[u8]) -> Option<String> {
+pub(crate) fn reason(data: &[u8]) -> Option<String> {
     let (selector, body) = data.split_first_chunk::<4>()?;
     let word = |at: usize| U256::try_from_be_slice(body.get(at..at.checked_add(32)?)?);
     match selector {

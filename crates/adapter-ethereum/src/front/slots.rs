@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Session;
 use super::envelope::{RpcError, Stop};
 use super::json::{bytes, lower};
-use super::lookup::at_head;
+use super::lookup::{Ground, state_number};
 use super::params::{Params, Slot};
 use crate::state;
 
@@ -33,14 +33,15 @@ pub(crate) fn values(
         ))
         .into());
     }
-    at_head(context, params.optional(1)?)?;
+    let number = state_number(context, params.optional(1)?)?;
+    let ground = Ground::at(session, context.view(), number)?;
     let mut answer = Map::new();
     for (address, slots) in asked {
         let mut values = Vec::with_capacity(slots.len());
         for Slot(slot) in slots {
             let seen = session.look(context.view(), |sight| sight.slot(&address, slot))?;
             let value = if seen {
-                state::storage(context.view(), &address, slot)?
+                state::storage(ground.view(), &address, slot)?
             } else {
                 U256::ZERO
             };

@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod root;
+pub mod shapes;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

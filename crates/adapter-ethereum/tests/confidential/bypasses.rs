@@ -426,6 +426,97 @@ fn closed_methods_are_closed_for_everybody() {
 }
 
 #[test]
+fn who_pays_to_peek_learns_nothing_without_paying() {
+    // Tells its secret to whoever calls it, but not where the payment would be undone.
+    let ledger = hexadecimal(adapter_ethereum::system::LEDGER);
+    let shop = assemble(&format!(
+        "0xd343a3b6 0xe0 SHL 0 MSTORE
+         32 0 4 0 {ledger} GAS STATICCALL POP
+         0 MLOAD @refuse JUMPI
+         1 SLOAD 0 MSTORE 0x77 32 0 LOG1 STOP
+         :refuse 0 0 REVERT"
+    ));
+    let at = Address::repeat_byte(0xb3);
+    let mut given = given();
+    given.push((at, shop, vec![(1, number(46))]));
+    let net = Net::new(given);
+    for method in ["eth_call", "eth_estimateGas"] {
+        assert_eq!(net.error(ADA, method, json!([{"to": at}])), 3);
+    }
+    let receipt = net.send(ADA, 0, TxKind::Call(at), Vec::new());
+    assert_eq!(receipt["logs"][0]["data"], hexadecimal(number(46)));
+}
+
+#[test]
+fn a_simulation_foresees_no_dice() {
+    let random = hexadecimal(adapter_ethereum::system::RANDOM);
+    let dice = assemble(&format!(
+        "0x4c8fe526 0xe0 SHL 0 MSTORE
+         32 0 4 0 {random} GAS STATICCALL POP
+         0x77 32 0 LOG1 32 0 RETURN"
+    ));
+    let at = Address::repeat_byte(0xb3);
+    let mut given = given();
+    given.push((at, dice, Vec::new()));
+    let net = Net::new(given);
+    let foreseen = net.eth_call(ADA, at, Vec::new());
+    let receipt = net.send(ADA, 0, TxKind::Call(at), Vec::new());
+    assert_ne!(receipt["logs"][0]["data"], foreseen);
+    assert_ne!(foreseen, hexadecimal(number(0)));
+}
+
+#[test]
+fn storage_is_shown_where_the_contract_declares_it() {
+    // ERC-165 and `cocoTransparent()`.
+    let code = assemble(
+        "0 CALLDATALOAD 0xe0 SHR 0x01ffc9a7 EQ @supports JUMPI STOP
+         :supports 4 CALLDATALOAD 0xe0 SHR DUP1 0x01ffc9a7 EQ SWAP1 0x82344a8f EQ OR
+         0 MSTORE 32 0 RETURN",
+    );
+    let at = Address::repeat_byte(0xb3);
+    let mut given = given();
+    given.push((at, code, vec![(1, number(47))]));
+    let net = Net::new(given);
+    let slot = |who| net.ok(who, "eth_getStorageAt", json!([at, "0x1"]));
+    assert_eq!(slot(EVE), hexadecimal(number(47)));
+}
+
+#[test]
+fn checks_that_use_up_their_gas_are_an_error_and_no_shorter_list() {
+    // Calls are allowed; each check of a log burns its 100,000 gas, and there are six hundred.
+    let policy = assemble(
+        "0 CALLDATALOAD 0xe0 SHR DUP1 0xa412bf87 EQ @yes JUMPI
+         :again @again JUMP
+         :yes 0xe0 SHL 0 MSTORE 32 0 RETURN",
+    );
+    let bells = assemble("0 :again 0x88 0 0 LOG1 1 ADD DUP1 0x0258 SWAP1 LT @again JUMPI STOP");
+    let (ringer, judge) = (Address::repeat_byte(0xb3), Address::repeat_byte(0xb1));
+    let mut access = super::network::access();
+    access.policies.insert(ringer, judge);
+    let mut given = given();
+    given.push((judge, policy, Vec::new()));
+    given.push((ringer, bells, Vec::new()));
+    let net = Net::with(access, given, adapter_ethereum::Leak::None);
+    let receipt = net.reply(
+        ADA,
+        "eth_sendRawTransaction",
+        json!([net.signed(0, TxKind::Call(ringer), Vec::new(), 0)]),
+    );
+    assert!(receipt["error"].is_null(), "{receipt}");
+    let logs = json!([{"fromBlock": "0x0", "address": ringer}]);
+    assert_eq!(net.error(EVE, "eth_getLogs", logs), -32005);
+    // A few of them are few checks, and each is a no.
+    assert_eq!(
+        net.ok(
+            EVE,
+            "eth_getLogs",
+            json!([{"fromBlock": "0x0", "address": STORE}])
+        ),
+        json!([])
+    );
+}
+
+#[test]
 fn a_right_that_was_taken_away_is_gone_for_history() {
     let net = net();
     const OWN: u32 = 0x13af_4035;

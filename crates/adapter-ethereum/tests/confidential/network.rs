@@ -82,7 +82,13 @@ impl Net {
     }
 
     pub fn with(access: AccessSettings, given: Vec<Given>, leak: Leak) -> Self {
+        Self::kept(access, given, leak, 0)
+    }
+
+    /// One that keeps the states of so many blocks.
+    pub fn kept(access: AccessSettings, given: Vec<Given>, leak: Leak, states: u64) -> Self {
         let mut settings = dev::settings(dev::CHAIN_ID);
+        settings.rules.states_kept = states;
         settings.rules.profile = Profile::Confidential(Box::new(access));
         for (address, code, slots) in given {
             let account = Alloc {

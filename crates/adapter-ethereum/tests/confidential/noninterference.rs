@@ -6,8 +6,11 @@
 //! block hashes and keyed roots are renamed by the block that they are of. Hashes of hidden transactions
 //! are not renamed: they must not turn up.
 //!
-//! A checker that cannot fail proves nothing: three leaks that other systems have are put back, and each
-//! must be found.
+//! An auditor reads what is secret in between, which leaves its records in the ledger. And every reply must
+//! have the shape that the specification gives its method.
+//!
+//! A checker that cannot fail proves nothing: leaks that other systems have are put back, and each must be
+//! found.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +20,10 @@ use serde_json::{Value, json};
 
 use super::asm::{self, assemble, data, deploying};
 use super::network::{
-    self, ADA, ADA_ALONE, Asker, BOB, CAROL, EVE, Given, Net, actor_id, address, number, word,
+    self, ADA, ADA_ALONE, AUDITOR, Asker, BOB, CAROL, EVE, Given, Net, actor_id, address, number,
+    word,
 };
+use super::shapes::Shapes;
 
 const VAULT: Address = Address::repeat_byte(0xa1);
 const BELL: Address = Address::repeat_byte(0xa2);
@@ -71,6 +76,7 @@ struct World {
     renamed: BTreeMap<String, String>,
     blocks: u64,
     hidden: usize,
+    shapes: Shapes,
 }
 
 impl World {
@@ -85,12 +91,13 @@ impl World {
             (FACTORY, asm::factory(), Vec::new()),
         ];
         let mut world = Self {
-            net: Net::with(network::access(), given, leak),
+            net: Net::kept(network::access(), given, leak, 16),
             secrets,
             names: BTreeMap::new(),
             renamed: BTreeMap::new(),
             blocks: 0,
             hidden: 0,
+            shapes: Shapes::new(),
         };
         // A domain of Bob's and Carol's, which both networks have and nobody else knows.
         let members = [number(32), number(1), actor_id("carol").0];
@@ -149,6 +156,25 @@ impl World {
         self.learn();
     }
 
+    /// The auditor reads what is secret, which makes blocks of its own.
+    fn audit(&mut self) {
+        let Some(hidden) = self.hidden.checked_sub(1) else {
+            return;
+        };
+        let hash = self.names[&format!("$hidden:{hidden}")].clone();
+        for (method, params) in [
+            ("eth_getTransactionReceipt", json!([hash])),
+            ("debug_traceTransaction", json!([hash])),
+            (
+                "eth_getLogs",
+                json!([{"fromBlock": "0x0", "address": VAULT}]),
+            ),
+        ] {
+            self.net.ok(AUDITOR, method, params);
+        }
+        self.learn();
+    }
+
     /// Names of the blocks that came.
     fn learn(&mut self) {
         let head = self.net.ok(EVE, "eth_blockNumber", json!([]));
@@ -171,6 +197,7 @@ impl World {
     fn ask(&self, asker: Asker, probe: &Value) -> String {
         let question = self.resolve(probe).to_string();
         let mut reply = self.net.post(asker, &question);
+        self.check(probe, &reply);
         if let Some(raw) = echoed(probe) {
             let raw = self.resolve(&json!(raw));
             let raw: Bytes = raw
@@ -189,6 +216,26 @@ impl World {
             }
         }
         reply
+    }
+
+    /// Every reply is of its method's shape.
+    fn check(&self, probe: &Value, reply: &str) {
+        let reply: Value = serde_json::from_str(reply).expect("JSON");
+        let pairs = match (probe.as_array(), reply.as_array()) {
+            (Some(calls), Some(replies)) => {
+                assert_eq!(calls.len(), replies.len());
+                calls.iter().zip(replies).collect()
+            }
+            _ => vec![(probe, &reply)],
+        };
+        for (call, reply) in pairs {
+            let method = call["method"].as_str().expect("text");
+            // Ours, and not in the specification.
+            if !method.starts_with("coco_") {
+                let checked = self.shapes.check(method, reply);
+                checked.unwrap_or_else(|what| panic!("{what}\n{probe}"));
+            }
+        }
     }
 
     fn resolve(&self, value: &Value) -> Value {
@@ -348,6 +395,14 @@ impl Prober {
         Value::Object(call)
     }
 
+    fn tracer(&mut self) -> Value {
+        json!(self.dice.pick(&[
+            json!({}),
+            json!({"tracer": "callTracer", "tracerConfig": {"withLog": true}}),
+            json!({"tracer": "prestateTracer"}),
+        ]))
+    }
+
     fn pattern(&mut self) -> Value {
         let mut options = serde_json::Map::new();
         if self.dice.one_in(5) {
@@ -370,7 +425,7 @@ impl Prober {
     }
 
     fn one(&mut self) -> Value {
-        let (method, params) = match self.dice.below(34) {
+        let (method, params) = match self.dice.below(41) {
             0 => ("eth_getBalance", json!([self.address(), self.state_tag()])),
             1 => (
                 "eth_getTransactionCount",
@@ -448,16 +503,48 @@ impl Prober {
             }
             32 => {
                 let methods = [
-                    "eth_getProof",
-                    "eth_createAccessList",
-                    "eth_simulateV1",
-                    "debug_traceTransaction",
+                    "debug_getRawTransaction",
                     "txpool_content",
+                    "txpool_status",
                     "eth_sign",
                     "eth_noSuchMethod",
                 ];
                 (*self.dice.pick(&methods), json!([self.hash()]))
             }
+            33 => {
+                let methods = ["debug_traceTransaction", "trace_transaction"];
+                (
+                    *self.dice.pick(&methods),
+                    json!([self.hash(), self.tracer()]),
+                )
+            }
+            34 => {
+                let methods = ["debug_traceBlockByHash", "debug_getRawBlock", "trace_block"];
+                (*self.dice.pick(&methods), json!([self.block_hash()]))
+            }
+            35 => (
+                "debug_traceCall",
+                json!([self.call(), self.state_tag(), self.tracer()]),
+            ),
+            36 => {
+                let calls: Vec<_> = (0..2).map(|_| self.call()).collect();
+                let at = self.address().to_string();
+                let over = json!({at: {"code": "0x60015460005260206000f3"}});
+                let mut block = json!({"calls": calls});
+                if self.dice.one_in(2) {
+                    block["stateOverrides"] = over;
+                }
+                (
+                    "eth_simulateV1",
+                    json!([{"blockStateCalls": [block]}, self.state_tag()]),
+                )
+            }
+            37 => (
+                "eth_createAccessList",
+                json!([self.call(), self.state_tag()]),
+            ),
+            38 => ("eth_getProof", json!([self.address(), ["0x1"], self.tag()])),
+            39 => ("coco_readings", json!(["0x0", self.tag()])),
             _ => {
                 let methods = [
                     "eth_blockNumber",
@@ -527,6 +614,9 @@ fn compare(seed: u64, leak: Leak) -> Result<usize, String> {
         }
         for _ in 0..BLOCKS {
             history(&mut worlds, &mut prober);
+        }
+        for world in &mut worlds {
+            world.audit();
         }
         prober.blocks = worlds[0].blocks;
         prober.hidden = worlds[0].hidden;
@@ -641,6 +731,16 @@ fn a_number_that_counts_hidden_logs_is_found() {
 #[test]
 fn a_call_without_to_on_the_whole_state_is_found() {
     finds(Leak::CallWithoutTo, "\"input\":\"0x");
+}
+
+#[test]
+fn traces_for_everybody_are_found() {
+    finds(Leak::Traces, "trace");
+}
+
+#[test]
+fn simulated_blocks_in_anybodys_name_are_found() {
+    finds(Leak::Blocks, "eth_simulateV1");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adapter::{Batch, Caller, Claim, Context, Fate, Machine, Missing, Outcome, Reject, Unit, View};
-use adapter_ethereum::{Alloc, Fork, HEADER, Profile, Receipt, Replay, Rules, Settings, account};
+use adapter_ethereum::{
+    Alloc, Fork, HEADER, META, Profile, Receipt, Replay, Roots, Rules, Settings, account,
+};
 use alloy_consensus::{Block, Eip658Value, Header, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -99,6 +101,8 @@ fn replay(
         fork,
         gas_limit: header.gas_limit,
         profile: Profile::Transparent,
+        roots: Roots::Plain,
+        states_kept: 60,
         replay: Some(Replay {
             number: header.number,
             timestamp: header.timestamp,
@@ -219,7 +223,11 @@ impl Chain {
         let (parent, _) = self.headers.last().expect("at least the first");
         assert_eq!(*parent, header.parent_hash, "block {number}");
         let rules = self.rules(header, schedule, true);
+        // What its fork does first belongs to the block.
+        let height = self.memory.env.height;
+        self.memory.env.height = height.next();
         self.begin(rules.clone(), BTreeMap::new());
+        self.memory.env.height = height;
         let units: Vec<Unit> = block
             .body
             .transactions
@@ -291,6 +299,28 @@ impl Chain {
         self.batches.insert(batch.height.0, Arc::new(batch));
         self.put_header(header);
         Ok(receipts)
+    }
+
+    /// Blocks that follow begin and end with the calls that the last one's fork makes.
+    pub fn opens_blocks(&mut self, schedule: &Schedule) {
+        let (_, header) = self.headers.last().expect("at least the first").clone();
+        let rules = self.rules(&header, schedule, true);
+        let rules = serde_json::to_vec(&rules).expect("plain data");
+        let key = Bytes::from_static(b"rules");
+        self.memory.map.insert((META, key), rules.into());
+    }
+
+    /// The number of the block that a request names first, by number, by hash, or by a transaction.
+    pub fn named_first(&self, request: &Value) -> Option<u64> {
+        let text = request["params"][0].as_str()?.strip_prefix("0x")?;
+        if text.len() < 64 {
+            return u64::from_str_radix(text, 16).ok();
+        }
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text, &mut hash).ok()?;
+        let block = self.names.get(&hash).map(|height| height.0);
+        let fate = self.fates.get(&UnitId(hash));
+        block.or(fate.map(|(height, _)| height.0))
     }
 
     /// Makes the batch at the head findable, under this header.
@@ -398,6 +428,15 @@ impl Context for Chain {
 
     fn lane_next(&self, _: &[u8]) -> Option<u64> {
         None
+    }
+
+    fn waiting(&self, max: usize) -> Vec<Unit> {
+        let admitted = |raw: &Bytes| unit(&*self.machine, &self.memory, raw.clone()).ok();
+        self.waiting
+            .values()
+            .filter_map(admitted)
+            .take(max)
+            .collect()
     }
 
     fn batch(&mut self, height: Height) -> Result<Option<Arc<Batch>>, Missing> {

@@ -1,5 +1,7 @@
 //! How two answers differ: by members' paths, with list positions written as `*`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// A place where an answer is not the vector's.
@@ -30,6 +32,11 @@ pub fn values(path: &str, expected: &Value, found: &Value, into: &mut Vec<Differ
 /// Every difference in shape: members, JSON types, and how text is written.
 pub fn shapes(path: &str, expected: &Value, found: &Value, into: &mut Vec<Difference>) {
     match (expected, found) {
+        (Value::Array(wanted), Value::Array(given)) if wanted.len() == given.len() => {
+            for (wanted, given) in wanted.iter().zip(given) {
+                shapes(&format!("{path}.*"), wanted, given, into);
+            }
+        }
         (Value::Array(expected), Value::Array(found)) => {
             // A list of any length, each like the first.
             if let Some(first) = expected.first() {
@@ -38,16 +45,30 @@ pub fn shapes(path: &str, expected: &Value, found: &Value, into: &mut Vec<Differ
                 }
             }
         }
-        (Value::Object(_), Value::Object(_)) => {
-            each(
-                path,
-                expected,
-                found,
-                into,
-                &|path, expected, found, into| {
-                    shapes(path, expected, found, into);
-                },
-            );
+        (Value::Object(wanted), Value::Object(given)) if is_map(wanted) => {
+            // By account or number: of any size, each like the first.
+            for (item, first) in given.values().zip(wanted.values().cycle()) {
+                shapes(&format!("{path}.*"), first, item, into);
+            }
+        }
+        (Value::Object(wanted), Value::Object(given)) => {
+            let nothing = Value::from("nothing");
+            let names: BTreeSet<_> = wanted.keys().chain(given.keys()).collect();
+            for name in names {
+                let inner = match path {
+                    "" => name.clone(),
+                    path => format!("{path}.{name}"),
+                };
+                match (wanted.get(name), given.get(name)) {
+                    (Some(wanted), Some(given)) => shapes(&inner, wanted, given, into),
+                    (wanted, given) => push(
+                        &inner,
+                        wanted.unwrap_or(&nothing),
+                        given.unwrap_or(&nothing),
+                        into,
+                    ),
+                }
+            }
         }
         (Value::String(expected_text), Value::String(found_text)) => {
             if writing(expected_text) != writing(found_text) {
@@ -60,6 +81,14 @@ pub fn shapes(path: &str, expected: &Value, found: &Value, into: &mut Vec<Differ
             }
         }
     }
+}
+
+/// True of an object whose names are accounts or numbers.
+fn is_map(object: &serde_json::Map<String, Value>) -> bool {
+    let is_key = |name: &String| {
+        name.starts_with("0x") || (!name.is_empty() && name.bytes().all(|c| c.is_ascii_digit()))
+    };
+    !object.is_empty() && object.keys().all(is_key)
 }
 
 fn each(path: &str, expected: &Value, found: &Value, into: &mut Vec<Difference>, leaf: Leaf<'_>) {
