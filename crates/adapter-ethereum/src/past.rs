@@ -62,36 +62,60 @@ pub(crate) fn forget(rules: &Rules, exec: &mut dyn Exec) {
     }
 }
 
+/// Most bytes of records that are read to go back once.
+const RECORDS_BYTES_MAX: usize = 8 << 20;
+
 /// An earlier state.
 pub(crate) struct Past<'a> {
     head: &'a dyn View,
     height: Height,
     before: BTreeMap<(Domain, Bytes), Option<Bytes>>,
+    /// Bytes of records that were read: what it cost.
+    pub(crate) cost: usize,
+}
+
+/// Why an earlier state cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// It was never kept, or is not any more.
+    Gone,
+    /// Too much changed since.
+    TooMuch,
 }
 
 impl<'a> Past<'a> {
-    /// The state after the block of this number; `None` if it is not kept any more.
-    pub(crate) fn of(head: &'a dyn View, rules: &Rules, number: u64) -> Result<Option<Self>, Lost> {
+    /// The state after the block of this number.
+    pub(crate) fn of(
+        head: &'a dyn View,
+        rules: &Rules,
+        number: u64,
+    ) -> Result<Result<Self, Unkept>, Lost> {
         let newest = head.height().0;
         if number > newest || newest - number > rules.states_kept {
-            return Ok(None);
+            return Ok(Err(Unkept::Gone));
         }
         let mut before = BTreeMap::new();
+        let mut cost = 0;
         for taken_back in (number + 1..=newest).rev() {
             let Some(record) = head.get(META, &place(taken_back))? else {
                 // A block that changed nothing, such as one that records readings.
                 continue;
             };
+            cost += record.len();
+            if cost > RECORDS_BYTES_MAX {
+                return Ok(Err(Unkept::TooMuch));
+            }
             let entries = read(record).ok_or(Lost)?;
             // The first entry of a key is what was there before the block.
             for (key, value) in entries.into_iter().rev() {
                 before.insert(key, value);
             }
         }
-        Ok(Some(Self {
+        Ok(Ok(Self {
             head,
             height: Height(number),
             before,
+            cost,
         }))
     }
 }

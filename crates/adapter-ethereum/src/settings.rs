@@ -106,7 +106,7 @@ impl Roots {
 }
 
 /// Most blocks of whose states what they changed may be kept.
-pub const STATES_KEPT_MAX: u64 = 1024;
+pub const STATES_KEPT_MAX: u64 = 256;
 
 fn is_zero(n: &u64) -> bool {
     *n == 0

@@ -34,6 +34,14 @@ const METHODS: &[&str] = &[
     "eth_sendRawTransaction",
     "eth_sendRawTransactionSync",
     "debug_x",
+    "debug_traceCall",
+    "debug_traceTransaction",
+    "debug_traceBlockByNumber",
+    "trace_block",
+    "eth_simulateV1",
+    "eth_createAccessList",
+    "eth_getProof",
+    "txpool_contentFrom",
 ];
 
 fn node() -> Solo {
@@ -84,6 +92,13 @@ fn argument() -> impl Strategy<Value = Value> {
         "blockHash",
         "blockNumber",
         "chainId",
+        "blockStateCalls",
+        "stateOverrides",
+        "blockOverrides",
+        "calls",
+        "stateDiff",
+        "tracer",
+        "tracerConfig",
     ]);
     leaf.prop_recursive(3, 24, 6, move |inner| {
         prop_oneof![

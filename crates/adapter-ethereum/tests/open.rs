@@ -603,7 +603,8 @@ fn proofs_lead_to_the_root_of_their_block() {
             verify_proof(root, key, value, &nodes(&proof["accountProof"]))
                 .expect("the account is proved");
             for slot in proof["storageProof"].as_array().expect("slots") {
-                let key: B256 = serde_json::from_value(slot["key"].clone()).expect("a hash");
+                let key: U256 = serde_json::from_value(slot["key"].clone()).expect("a slot");
+                let key = B256::from(key);
                 let value: U256 =
                     serde_json::from_value(slot["value"].clone()).expect("a quantity");
                 let key = Nibbles::unpack(keccak256(key));
@@ -671,4 +672,75 @@ fn calls_suppose_other_accounts_and_blocks() {
     assert_eq!(seen, json!(B256::with_last_byte(5)));
     let gas = node.ok("eth_estimateGas", json!([{"to": COUNTER}, "latest", slots]));
     assert!(number(&gas) < number(&node.ok("eth_estimateGas", json!([{"to": COUNTER}]))));
+}
+
+#[test]
+fn the_fork_is_a_setting_and_the_newest_by_default() {
+    let node = |fork: &str| {
+        let json = format!(r#"{{"chainId": 31337{fork}, "alloc": {{}}}}"#);
+        let machine = adapter_ethereum::machine();
+        let solo = Solo::new(machine, adapter_ethereum::front([5; 32]), json);
+        Node {
+            solo: RefCell::new(solo),
+            shapes: Shapes::new(),
+        }
+    };
+    // CLZ (EIP-7939) came with Osaka; BLS12-381 (EIP-2537) with Prague.
+    let clz = json!([{"input": "0x60011e5f5260205ff3"}]);
+    let has = |node: &Node, name: &str| {
+        !node.ok("eth_config", json!([]))["current"]["precompiles"][name].is_null()
+    };
+    for (fork, osaka, prague) in [
+        ("", true, true),
+        (r#", "fork": "osaka""#, true, true),
+        (r#", "fork": "prague""#, false, true),
+        (r#", "fork": "cancun""#, false, false),
+    ] {
+        let node = node(fork);
+        assert_eq!(
+            node.reply("eth_call", clz.clone()).get("result").is_some(),
+            osaka,
+            "{fork}"
+        );
+        assert_eq!(has(&node, "P256VERIFY"), osaka, "{fork}");
+        assert_eq!(has(&node, "BLS12_G1ADD"), prague, "{fork}");
+    }
+}
+
+#[test]
+fn timestamps_are_seconds() {
+    let node = Node::new();
+    node.send(0, TxKind::Call(COUNTER), vec![]);
+    let block = node.ok("eth_getBlockByNumber", json!(["latest", false]));
+    let seconds = number(&block["timestamp"]);
+    assert!(
+        (1_700_000_000..1_700_001_000).contains(&seconds),
+        "{seconds}"
+    );
+}
+
+#[test]
+fn the_deepest_calls_are_traced() {
+    // Calls itself with all gas that it has, on a fork without a cap of a transaction's gas.
+    let deep = Address::repeat_byte(0xc6);
+    let json = json!({
+        "chainId": 31337, "fork": "prague", "gasLimit": "0x10000000000",
+        "alloc": {deep.to_string(): {"nonce": "0x1", "code": "0x5f5f5f5f5f305af100"}}
+    });
+    let machine = adapter_ethereum::machine();
+    let node = Node {
+        solo: RefCell::new(Solo::new(
+            machine,
+            adapter_ethereum::front([5; 32]),
+            json.to_string(),
+        )),
+        shapes: Shapes::new(),
+    };
+    for tracer in ["callTracer", "flatCallTracer"] {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "debug_traceCall",
+            "params": [{"to": deep}, "latest", {"tracer": tracer}]});
+        let response = node.solo.borrow_mut().http("POST", "/", call.to_string());
+        let text = String::from_utf8(response.body.to_vec()).expect("text");
+        assert!(text.matches("0xc6c6").count() > 2048, "{text:.300}");
+    }
 }

@@ -12,7 +12,7 @@ use super::envelope::{RpcError, Stop};
 use super::json as show;
 use super::params::BlockId;
 use crate::block::{self, Stored};
-use crate::past::Past;
+use crate::past::{Past, Unkept};
 use crate::transaction::Transaction;
 
 /// The block of this number: from the state if it is a recent one, else from the ledger.
@@ -80,20 +80,32 @@ impl<'c> Ground<'c> {
             return Err(RpcError::server("header not found").into());
         }
         let rules = session.shared.machine.rules(view)?;
-        let kept = match session.is_open(view)? {
+        let found = match session.is_open(view)? {
             true => Past::of(view, &rules, number)?,
-            false => None,
+            false => Err(Unkept::Gone),
         };
-        kept.map(Self::Past).ok_or_else(|| {
-            let kept = match rules.states_kept {
-                0 => format!("the state of the latest block ({head})"),
-                n => format!("the states of the latest block ({head}) and of {n} before it"),
-            };
-            RpcError::server(format!(
-                "historical state of block {number} is not available: this network keeps {kept}"
+        match found {
+            Ok(past) => {
+                // Going back takes time, as a simulation does.
+                session.meter.may_go_on()?;
+                session.meter.count(past.cost as u64); // usize has at most 64 bits
+                Ok(Self::Past(past))
+            }
+            Err(Unkept::Gone) => {
+                let kept = match rules.states_kept {
+                    0 => format!("the state of the latest block ({head})"),
+                    n => format!("the states of the latest block ({head}) and of {n} before it"),
+                };
+                Err(RpcError::server(format!(
+                    "historical state of block {number} is not available: this network keeps {kept}"
+                ))
+                .into())
+            }
+            Err(Unkept::TooMuch) => Err(RpcError::limit(format!(
+                "too much has changed since block {number} to go back to it: ask for a later one"
             ))
-            .into()
-        })
+            .into()),
+        }
     }
 
     pub(crate) fn view(&self) -> &dyn View {

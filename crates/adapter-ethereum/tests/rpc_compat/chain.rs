@@ -262,6 +262,10 @@ impl Chain {
             header.state_root,
             "block {number}: state"
         );
+        // The network's own tries say the same.
+        let own = self.memory.map.get(&(META, Bytes::from_static(b"root")));
+        let own = own.map(|root| B256::from_slice(root));
+        assert_eq!(own, Some(header.state_root), "block {number}: tries");
         let rlp = self.put_header(header.clone());
         self.file(rlp);
     }

@@ -74,8 +74,10 @@ pub(super) fn run(
     let below = batch.height.previous();
     let ground = match Ground::at(session, context.view(), below.0) {
         Ok(ground) => ground,
-        Err(Stop::Error(error)) => return Err(explained(error, batch.height, rules).into()),
-        Err(wait) => return Err(wait),
+        Err(Stop::Error(error)) if error.code == -32000 => {
+            return Err(explained(error, batch.height, rules).into());
+        }
+        Err(other) => return Err(other),
     };
     let last = only.map_or(batch.units.len(), |only| only as usize + 1); // widening
     let units = &batch.units[..last.min(batch.units.len())];
