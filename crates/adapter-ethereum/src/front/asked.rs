@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::envelope::RpcError;
+use super::rpc::Rpc;
 use super::signin::{Carried, Denied, unauthorized};
 use super::simulate::Meter;
-use super::{Rpc, Session, Shared};
+use super::{Session, Shared};
 use crate::transaction::Transaction;
 
 /// See the module's head.
