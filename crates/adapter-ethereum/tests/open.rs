@@ -22,6 +22,8 @@ const REVERTER: Address = Address::repeat_byte(0xc2);
 const CALLER: Address = Address::repeat_byte(0xc3);
 /// Never ends.
 const ENDLESS: Address = Address::repeat_byte(0xc4);
+/// Logs PREVRANDAO.
+const DICE: Address = Address::repeat_byte(0xc7);
 /// Copies memory until its gas is used up.
 const STOREY: Address = Address::repeat_byte(0xc5);
 
@@ -50,6 +52,7 @@ impl Node {
                 format!("5f5f5f5f5f73{counter}5af1503615602557 5f5ffd5b00").replace(' ', ""),
             ),
             (ENDLESS, "5b5f56".to_owned()),
+            (DICE, "445f5fa100".to_owned()),
             (STOREY, "5b5a5f526103e85f5f375f56".to_owned()),
         ] {
             settings.alloc.insert(
@@ -743,4 +746,39 @@ fn the_deepest_calls_are_traced() {
         let text = String::from_utf8(response.body.to_vec()).expect("text");
         assert!(text.matches("0xc6c6").count() > 2048, "{text:.300}");
     }
+}
+
+#[test]
+fn a_node_restored_from_a_snapshot_traces_the_same() {
+    let node = Node::with(Roots::Keyed, 4);
+    let hash = node.send(0, TxKind::Call(DICE), vec![]);
+    node.send(0, TxKind::Call(COUNTER), vec![]);
+    let with_log = json!({"tracer": "callTracer", "tracerConfig": {"withLog": true}});
+    let traced = node.ok("debug_traceTransaction", json!([hash, with_log]));
+    // The dice of then, and not those of a simulation.
+    let receipt = node.ok("eth_getTransactionReceipt", json!([hash]));
+    assert_eq!(traced["logs"][0]["topics"], receipt["logs"][0]["topics"]);
+    assert_ne!(traced["logs"][0]["topics"], json!([B256::ZERO]));
+    let restored = {
+        let mut solo = node.solo.borrow_mut();
+        let height = solo.worker.height().0;
+        let snapshot = solo.snapshot();
+        let bodies = solo.bodies.clone();
+        let machine = adapter_ethereum::machine();
+        Solo::restored(
+            machine,
+            adapter_ethereum::front([6; 32]),
+            height,
+            &snapshot,
+            bodies,
+        )
+    };
+    let other = Node {
+        solo: RefCell::new(restored),
+        shapes: Shapes::new(),
+    };
+    assert_eq!(
+        other.ok("debug_traceTransaction", json!([hash, with_log])),
+        traced
+    );
 }
