@@ -42,6 +42,7 @@ use adapter::{
 use bytes::Bytes;
 use types::Millis;
 
+use crate::access::Limits;
 use crate::block;
 use crate::machine::Ethereum;
 use crate::principal::Principal;
@@ -136,11 +137,34 @@ impl Session {
         rules: &Rules,
         run: impl FnOnce() -> Result<T, Stop>,
     ) -> Result<T, Stop> {
-        let Some(access) = rules.access() else {
-            return run();
-        };
+        match rules.access() {
+            Some(access) => self.metered(now, &access.limits, run),
+            None => run(),
+        }
+    }
+
+    /// As [`Session::simulated`], for what is bounded by principal on every network: it costs more than it
+    /// looks.
+    fn dear<T>(
+        &self,
+        now: Millis,
+        rules: &Rules,
+        run: impl FnOnce() -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let limits = rules
+            .access()
+            .map_or_else(Limits::default, |access| access.limits);
+        self.metered(now, &limits, run)
+    }
+
+    fn metered<T>(
+        &self,
+        now: Millis,
+        limits: &Limits,
+        run: impl FnOnce() -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
         let usage = || self.shared.usage();
-        usage().may_simulate(&self.principal, &access.limits, now)?;
+        usage().may_simulate(&self.principal, limits, now)?;
         let before = self.meter.used();
         let result = run();
         let gas = self.meter.used() - before;

@@ -782,3 +782,31 @@ fn a_node_restored_from_a_snapshot_traces_the_same() {
         traced
     );
 }
+
+#[test]
+fn simulated_blocks_and_traces_of_one_principal_are_limited_by_the_second() {
+    let node = Node::new();
+    // All gas at once and no time: an instruction that there is not.
+    let all = json!({"input": "0xfe"});
+    let simulate = || {
+        node.reply(
+            "eth_simulateV1",
+            json!([{"blockStateCalls": [{"calls": [all]}]}]),
+        )
+    };
+    let answered = (0..100)
+        .take_while(|_| simulate().get("error").is_none())
+        .count();
+    assert_eq!(answered, 40, "two billion gas a second, fifty million each");
+    assert_eq!(simulate()["error"]["code"], -32005);
+    let traced = json!([{"to": COUNTER}, "latest"]);
+    assert_eq!(node.error("debug_traceCall", traced).0, -32005);
+    assert_eq!(
+        node.error("eth_createAccessList", json!([{"to": COUNTER}]))
+            .0,
+        -32005
+    );
+    node.ok("eth_call", json!([{"to": COUNTER}]));
+    node.solo.borrow_mut().advance(1_000);
+    assert!(simulate().get("error").is_none());
+}

@@ -638,8 +638,15 @@ fn subscribers_hear_of_blocks_and_logs() {
             .expect("a notification");
         told.remove(at)["params"]["result"].clone()
     };
-    assert_eq!(take(&heads)["hash"], receipt["blockHash"]);
-    assert_eq!(take(&logs), receipt["logs"][0]);
+    let head = take(&heads);
+    assert_eq!(head["hash"], receipt["blockHash"]);
+    let shapes = common::shapes::Shapes::new();
+    shapes
+        .check_named("Header", &head)
+        .expect("the shape of a header");
+    let log = take(&logs);
+    assert_eq!(log, receipt["logs"][0]);
+    shapes.check_named("Log", &log).expect("the shape of a log");
     assert_eq!(take(&hashes), receipt["transactionHash"]);
 
     assert_eq!(ask("eth_unsubscribe", json!([heads])), true);

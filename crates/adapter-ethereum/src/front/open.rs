@@ -47,7 +47,7 @@ pub(crate) fn answer(
                 .ok_or_else(|| RpcError::server("header not found"))?;
             let ground = Ground::at(session, context.view(), base.header.number)?;
             session.meter.may_go_on()?;
-            session.simulated(context.now(), rules, || {
+            session.dear(context.now(), rules, || {
                 simulate::simulate_blocks(ground.view(), session, rules, &base, simulation)
             })
         }
@@ -55,7 +55,7 @@ pub(crate) fn answer(
             let request = params.required(0)?;
             let number = state_number(context, params.optional(1)?)?;
             let ground = Ground::at(session, context.view(), number)?;
-            session.simulated(context.now(), rules, || {
+            session.dear(context.now(), rules, || {
                 simulate::access_list(ground.view(), session, rules, request)
             })
         }

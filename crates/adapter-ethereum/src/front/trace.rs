@@ -190,7 +190,7 @@ pub(crate) fn answer(
             }
             let supposed = Supposed::new(state, block)?;
             let ground = Ground::at(session, context.view(), number)?;
-            session.simulated(context.now(), rules, || {
+            session.dear(context.now(), rules, || {
                 call(session, rules, &ground, request, supposed, wanted)
             })
         }

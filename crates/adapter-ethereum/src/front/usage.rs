@@ -1,4 +1,5 @@
-//! What each principal of a confidential network used in the present second.
+//! What each principal used in the present second: on a confidential network all that it asks, on a
+//! transparent one the gas of traces and simulated blocks.
 //!
 //! One that asks for too much is told to wait and takes nothing from the others.
 

@@ -184,6 +184,11 @@ impl Shapes {
         Ok(())
     }
 
+    /// Checks a value against a shape of this name.
+    pub fn check_named(&self, name: &str, value: &Value) -> Result<(), String> {
+        self.fit(&self.names[name], value)
+    }
+
     /// Methods that have not given a result yet, other than null.
     pub fn unseen(&self) -> Vec<String> {
         let seen = self.seen.borrow();

@@ -104,12 +104,12 @@ impl Calls<'_, '_> {
             unreachable!("set above")
         };
         let result = result.map_err(refused)?;
+        let gas = *result.gas();
+        *self.gas_left = self.gas_left.saturating_sub(gas.tx_gas_used());
         if frames.budget.is_spent {
             return Err(no_room().into());
         }
         self.next_log = frames.next_log();
-        let gas = *result.gas();
-        *self.gas_left = self.gas_left.saturating_sub(gas.tx_gas_used());
         let root = frames.into_root();
         let logs: Vec<_> = root
             .iter()

@@ -94,7 +94,7 @@ pub(super) fn run(
         .into());
     }
     session.meter.may_go_on()?;
-    session.simulated(context.now(), rules, || {
+    session.dear(context.now(), rules, || {
         session.meter.count(used);
         let environment = Environment::of_env(ground.view(), &batch.env, rules)?;
         let codes = session.shared.machine.codes();
