@@ -31,6 +31,9 @@ const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 pub enum Broken {
     #[error("TLS with the peer failed: {0}")]
     Tls(String),
+    /// The peer presented a certificate that is not taken.
+    #[error("TLS with the peer failed: {0}")]
+    Untrusted(String),
     #[error("the peer agreed to none of the application protocols that were asked for")]
     NoName,
     #[error("the peer sent more than {INCOMPLETE_BYTES_MAX} bytes without an end")]
@@ -77,6 +80,7 @@ pub struct Channel {
     side: Side,
     phase: Phase,
     wants_name: bool,
+    shows_chain: bool,
     peer: Option<Peer>,
     peer_closed: bool,
     reason: Option<Broken>,
@@ -104,7 +108,7 @@ impl Channel {
     pub fn accept(acceptor: &Acceptor) -> Self {
         let connection = UnbufferedServerConnection::new(acceptor.0.clone())
             .expect("the settings were checked when built");
-        Self::new(Side::Server(Box::new(connection)), false)
+        Self::new(Side::Server(Box::new(connection)), false, true)
     }
 
     /// Starts a handshake; drain it at once. `server` is a DNS name or an IP address, told to the server
@@ -120,16 +124,21 @@ impl Channel {
         })?;
         let connection = UnbufferedClientConnection::new(connector.config.clone(), name)
             .map_err(|e| Broken::Tls(e.to_string()))?;
-        let mut channel = Self::new(Side::Client(Box::new(connection)), connector.wants_name);
+        let mut channel = Self::new(
+            Side::Client(Box::new(connection)),
+            connector.wants_name,
+            connector.shows_chain,
+        );
         channel.run(Write::Nothing, &mut Vec::new())?;
         Ok(channel)
     }
 
-    fn new(side: Side, wants_name: bool) -> Self {
+    fn new(side: Side, wants_name: bool, shows_chain: bool) -> Self {
         Self {
             side,
             phase: Phase::Handshake,
             wants_name,
+            shows_chain,
             peer: None,
             peer_closed: false,
             reason: None,
@@ -257,7 +266,7 @@ impl Channel {
                 Ok(Step::Again) => {}
                 Ok(Step::Idle) => return Ok(false),
                 Ok(Step::Wrote) => return Ok(true),
-                Err(reason) => return Err(self.fail(Broken::Tls(reason))),
+                Err(broken) => return Err(self.fail(broken)),
             }
         }
     }
@@ -272,6 +281,7 @@ impl Channel {
         let chain = match (&self.side, common.peer_certificates().unwrap_or_default()) {
             // rustls has refused it already, unless the acceptor takes clients without one.
             (Side::Server(_), []) => Ok(Vec::new()),
+            _ if !self.shows_chain => Ok(Vec::new()),
             (_, chain) => parse(chain),
         };
         if self.wants_name && alpn.is_none() {
@@ -333,6 +343,13 @@ fn sealed_bytes(plaintext: usize) -> usize {
     plaintext + plaintext.div_ceil(RECORD_PLAINTEXT_MAX) * RECORD_OVERHEAD
 }
 
+fn broken(error: &rustls::Error) -> Broken {
+    match error {
+        rustls::Error::InvalidCertificate(_) => Broken::Untrusted(error.to_string()),
+        _ => Broken::Tls(error.to_string()),
+    }
+}
+
 /// Does what one state of rustls asks for.
 fn step<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
@@ -340,10 +357,10 @@ fn step<Data>(
     outgoing: &mut BytesMut,
     peer_closed: &mut bool,
     plaintext: &mut Vec<u8>,
-) -> (usize, Result<Step, String>) {
+) -> (usize, Result<Step, Broken>) {
     let mut discard = status.discard;
     let step = match status.state {
-        Err(e) => Err(e.to_string()),
+        Err(e) => Err(broken(&e)),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => {
             let mut read = Ok(Step::Again);
             while let Some(record) = traffic.next_record() {
@@ -352,7 +369,7 @@ fn step<Data>(
                         discard += record.discard;
                         plaintext.extend_from_slice(record.payload);
                     }
-                    Err(e) => read = Err(e.to_string()),
+                    Err(e) => read = Err(broken(&e)),
                 }
             }
             read
@@ -392,7 +409,8 @@ fn step<Data>(
             }
         }
         Ok(ConnectionState::ReadEarlyData(_)) => {
-            Err("the peer sent early data, which is never offered".into())
+            let text = "the peer sent early data, which is never offered";
+            Err(Broken::Tls(text.into()))
         }
         Ok(_) => Ok(Step::Idle), // waiting for handshake bytes, or both sides said goodbye
     };
@@ -404,7 +422,7 @@ fn fill(
     outgoing: &mut BytesMut,
     guess: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
     let start = outgoing.len();
     let mut space = guess;
     loop {
@@ -417,7 +435,8 @@ fn fill(
             Err(Some(size)) if size.required_size > space => space = size.required_size,
             Err(_) => {
                 outgoing.truncate(start);
-                return Err("the connection cannot encrypt any more".into());
+                let text = "the connection cannot encrypt any more";
+                return Err(Broken::Tls(text.into()));
             }
         }
     }

@@ -3,7 +3,8 @@
 //! A [`Channel`] is a value that its owner feeds with what a connection delivered and drains of what the
 //! connection shall carry. The TLS layer proves one thing: the peer holds the private key of the leaf
 //! certificate that it presented. *Who that is* the owner decides from [`Peer::chain`], with ledger time,
-//! the constitution and the VN list, before it uses a byte of plaintext or sends one.
+//! the constitution and the VN list, before it uses a byte of plaintext or sends one. The one exception is
+//! [`Connector::outside`], which judges servers that are no part of the network by itself.
 //!
 //! Deliberately absent: TLS 1.2, session tickets and resumption, early data, certificates in files, a
 //! clock. rustls asks for a time when it checks a certificate; it gets a constant, because our verifiers
@@ -17,6 +18,7 @@ mod certificate;
 mod flow;
 mod identity;
 mod names;
+mod outside;
 mod remote;
 mod settings;
 mod verifier;
@@ -28,6 +30,7 @@ pub use certificate::{
 pub use flow::{Broken, Channel, NotSent, Peer};
 pub use identity::{Identity, KeyMismatch};
 pub use names::{ADMINISTRATIVE, HTTP1, NODE, protocol_name};
+pub use outside::{BadAuthority, Known, check_authority};
 pub use remote::RemoteKey;
 pub use settings::{Acceptor, Connector, Trust};
 

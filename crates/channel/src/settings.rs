@@ -4,13 +4,14 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crypto::Certificate;
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, ServerConfig, WantsVersions};
 use rustls_pki_types::UnixTime;
 
 use crate::Identity;
@@ -35,6 +36,8 @@ pub struct Acceptor(pub(crate) Arc<ServerConfig>);
 pub struct Connector {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) wants_name: bool,
+    /// The owner looks at the peer's certificates.
+    pub(crate) shows_chain: bool,
 }
 
 /// rustls wants a time to hand to certificate verifiers; ours take none.
@@ -49,7 +52,7 @@ impl TimeProvider for NoClock {
 
 /// AES first: with its instructions it is the fastest. Key exchange also against later quantum computers,
 /// because what is recorded today may be secret for long.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -96,18 +99,34 @@ impl Connector {
     /// `names` are the application protocols wanted, best first; if there are any, a server that agrees to
     /// none is refused.
     pub fn new(identity: &Identity, trust: Trust, names: &[&[u8]]) -> Self {
-        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(NoClock))
-            .with_protocol_versions(&[&TLS13])
-            .expect("the suites above are of TLS 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Server(trust)))
+        let builder = ClientConfig::builder_with_details(provider(), Arc::new(NoClock));
+        let mut config = client(builder, Arc::new(Server(trust)))
             .with_client_cert_resolver(identity.resolver.clone());
         config.alpn_protocols = names.iter().map(|n| n.to_vec()).collect();
+        Self {
+            shows_chain: true,
+            ..Self::of(config, !names.is_empty())
+        }
+    }
+
+    pub(crate) fn of(mut config: ClientConfig, wants_name: bool) -> Self {
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
         Self {
             config: Arc::new(config),
-            wants_name: !names.is_empty(),
+            wants_name,
+            shows_chain: false,
         }
     }
+}
+
+pub(crate) fn client(
+    builder: ConfigBuilder<ClientConfig, WantsVersions>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    builder
+        .with_protocol_versions(&[&TLS13])
+        .expect("the suites above are of TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
 }

@@ -78,7 +78,7 @@ impl fmt::Display for Reason {
 
 impl std::error::Error for Reason {}
 
-fn refuse(reason: &'static str) -> Error {
+pub(crate) fn refuse(reason: &'static str) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Reason(
         reason,
     )))))
