@@ -6,7 +6,7 @@ use minicbor::Encode;
 use tee::CodeState;
 use types::Digest;
 
-use crate::{Change, Constitution, Invalid, Measured, NodeSlot, Rule};
+use crate::{Change, Constitution, Endpoint, Invalid, Measured, NodeSlot, Rule};
 
 /// Most changes of one proposal: a consortium that moves house replaces its nodes in one go.
 pub const CHANGES_MAX: usize = 128;
@@ -310,6 +310,28 @@ impl Constitution {
                 }
                 self.protocols[place].access = *access;
             }
+            Change::SetEndpoint {
+                protocol: of,
+                endpoint,
+            } => {
+                let place = protocol(of)?;
+                if self.protocols[place].endpoints.contains(endpoint) {
+                    return Err(unchanged());
+                }
+                let endpoints = &mut self.protocols[place].endpoints;
+                endpoints.retain(|e| e.name != endpoint.name);
+                endpoints.push(endpoint.clone());
+            }
+            Change::RemoveEndpoint {
+                protocol: of,
+                endpoint,
+            } => {
+                let place = protocol(of)?;
+                if self.protocols[place].endpoint(endpoint).is_none() {
+                    return Err(missing());
+                }
+                (self.protocols[place].endpoints).retain(|e| e.name != *endpoint);
+            }
         }
         Ok(())
     }
@@ -354,6 +376,14 @@ impl Change {
             Self::SetProtocolAccess { protocol, .. } => {
                 digest(&c.protocol(protocol).map(|p| p.access))
             }
+            Self::SetEndpoint {
+                protocol,
+                endpoint: Endpoint { name, .. },
+            }
+            | Self::RemoveEndpoint {
+                protocol,
+                endpoint: name,
+            } => digest(&c.protocol(protocol).and_then(|p| p.endpoint(name))),
             Self::RetireCode(of) => digest(
                 &c.code
                     .find(of.platform, &of.measurement)

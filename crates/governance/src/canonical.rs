@@ -103,6 +103,9 @@ impl Constitution {
         self.actors.sort_by(|a, b| a.name.cmp(&b.name));
         self.nodes.sort();
         self.protocols.sort_by(|a, b| a.name.cmp(&b.name));
+        for protocol in &mut self.protocols {
+            protocol.endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         self.standing.rules.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }

@@ -13,8 +13,8 @@ use tee::{CodeIdentity, Manifest, Platform};
 use threshold::Element;
 
 use crate::{
-    Access, Actor, AuditTerms, ChangeKind, Constitution, Listed, NodeSlot, Policy, Role, Rule,
-    share_key,
+    Access, Actor, AuditTerms, ChangeKind, Constitution, Endpoint, Listed, NodeSlot, Policy, Role,
+    Rule, share_key,
 };
 
 /// One change. In text: `change = "add-node"` and the fields.
@@ -191,6 +191,22 @@ pub enum Change {
     /// An auditor may be given the session keys of some epochs.
     #[n(28)]
     GrantAudit(#[n(0)] AuditTerms),
+    /// A system outside that a protocol's code may call, new or in place of the one of that name.
+    #[n(30)]
+    SetEndpoint {
+        #[n(0)]
+        protocol: String,
+        #[n(1)]
+        endpoint: Endpoint,
+    },
+    /// A system outside may not be called any more.
+    #[n(31)]
+    RemoveEndpoint {
+        #[n(0)]
+        protocol: String,
+        #[n(1)]
+        endpoint: String,
+    },
     /// A grant ends before its time. What was opened under it stays opened.
     #[n(29)]
     RevokeAudit {
@@ -272,9 +288,10 @@ impl Change {
             | Self::SetPolicy { .. }
             | Self::RemovePolicy { .. }
             | Self::SetProtocolSetting { .. } => [ChangeKind::Settings].into(),
-            Self::SetProtocolVersion { .. } | Self::SetProtocolAccess { .. } => {
-                [ChangeKind::Protocol].into()
-            }
+            Self::SetProtocolVersion { .. }
+            | Self::SetProtocolAccess { .. }
+            | Self::SetEndpoint { .. }
+            | Self::RemoveEndpoint { .. } => [ChangeKind::Protocol].into(),
             Self::TransferLeadership(_) => [ChangeKind::Leadership].into(),
             Self::RevokeSessions { .. } => [ChangeKind::Sessions].into(),
             Self::GrantAudit(_) | Self::RevokeAudit { .. } => [ChangeKind::Audit].into(),
@@ -331,6 +348,12 @@ impl Change {
             }
             Self::SetProtocolAccess { protocol, .. } => {
                 vec![format!("access of protocol {protocol}")]
+            }
+            Self::SetEndpoint { protocol, endpoint } => {
+                vec![format!("endpoint {} of protocol {protocol}", endpoint.name)]
+            }
+            Self::RemoveEndpoint { protocol, endpoint } => {
+                vec![format!("endpoint {endpoint} of protocol {protocol}")]
             }
             Self::TransferLeadership(_) => vec!["leadership".into()],
             Self::RevokeSessions { actor } => vec![format!("sessions of {actor}")],

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use threshold::Element;
 use types::{Digest, Index, Millis, NetworkId, limits};
 
-use crate::{Listed, Standing, Voting, appended, share_key};
+use crate::{Endpoint, Listed, Standing, Voting, appended, share_key};
 
 /// The whole of it. Lists are kept sorted by name (nodes by owner, then address).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -152,9 +152,18 @@ pub struct Protocol {
     #[n(4)]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// Systems outside the network that its code may call.
+    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
 }
 
 impl Protocol {
+    /// The endpoint of that name.
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|e| e.name == name)
+    }
+
     /// Whether clients without a certificate reach its worker, which asks them who they are.
     pub fn serves_without_certificate(&self) -> bool {
         let value = self.settings.get(crate::validate::WITHOUT_CERTIFICATE);

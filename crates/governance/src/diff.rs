@@ -87,6 +87,10 @@ impl Constitution {
                     format!("{value:?}"),
                 );
             }
+            for endpoint in &p.endpoints {
+                let about = format!("protocol {}, endpoint {}", p.name, endpoint.name);
+                say(4, about, endpoint.line());
+            }
         }
         for image in &self.code.images {
             let measurement = hex::encode(&image.measurement);

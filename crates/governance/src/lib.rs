@@ -10,6 +10,7 @@
 //! proposes an admission).
 
 mod constitution;
+mod endpoint;
 mod voting;
 
 mod condition;
@@ -69,6 +70,7 @@ pub use condition::{BadCondition, Condition};
 pub use constitution::{
     Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Succeeds, Visibility,
 };
+pub use endpoint::{Asked, Disallowed, Endpoint, Method};
 pub use epoch_keys::{EpochKeys, walk_back};
 pub use event::Event;
 pub use fact::Fact;

@@ -66,6 +66,9 @@ impl Constitution {
                 "  {:<20} version {}, {:?} access, settings {}",
                 protocol.name, protocol.version, protocol.access, protocol.settings_digest
             )?;
+            for endpoint in &protocol.endpoints {
+                writeln!(out, "    calls {}: {}", endpoint.name, endpoint.line())?;
+            }
         }
         writeln!(out, "Code")?;
         for image in &self.code.images {

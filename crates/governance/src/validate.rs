@@ -10,7 +10,7 @@ use crypto::PublicKey;
 use types::limits;
 
 use crate::{
-    Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX, names::NAME_BYTES_MAX,
+    Constitution, Policy, canonical::CONSTITUTION_BYTES_MAX, endpoint, names::NAME_BYTES_MAX,
     standing::RULES_MAX, valid_address, valid_name,
 };
 
@@ -382,6 +382,9 @@ impl Constitution {
             }
             if !names.insert(&protocol.name) {
                 problems.push(&key, "is listed twice; a network runs a protocol once");
+            }
+            for (field, text) in endpoint::problems(&protocol.endpoints) {
+                problems.push(format!("{key}.{field}"), text);
             }
             // The bytes behind `settings_digest` say the rest, and that is fixed at the genesis.
             let is_known = |name: &str, value: &str| {

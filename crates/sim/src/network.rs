@@ -99,6 +99,7 @@ impl Consortium {
                 settings_digest: crypto::sha256(SETTINGS),
                 access: Access::Transparent,
                 settings: Default::default(),
+                endpoints: Vec::new(),
             }],
             code: CodeManifest {
                 images: vec![image("manager", MANAGER), image("worker/kv", WORKER)],

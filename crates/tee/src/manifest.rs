@@ -26,6 +26,15 @@ const ROOT_BYTES_MAX: usize = 8 << 10;
 #[cbor(transparent)]
 pub struct Root(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
 
+impl Root {
+    /// Whether it is the certificate of an authority, of whatever kind its key is.
+    pub fn is_authority(&self) -> bool {
+        self.0.len() <= ROOT_BYTES_MAX
+            && X509Certificate::from_der(&self.0)
+                .is_ok_and(|(rest, certificate)| rest.is_empty() && certificate.is_ca())
+    }
+}
+
 impl From<Root> for String {
     fn from(root: Root) -> String {
         hex::encode(root.0)

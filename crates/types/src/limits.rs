@@ -45,3 +45,17 @@ pub const LEDGER_TIME_SKEW_MS: u64 = 2_000;
 
 /// Plaintext of one chunk of a snapshot, but for the last: a crossing of a millisecond.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+
+/// Calls of external systems that one unit may make. Each suspends it once more.
+pub const EXTERNAL_CALLS_MAX: usize = 4;
+
+/// Largest request to an external system, all of its parts together. It becomes part of an entry, where
+/// the length of a part has 16 bits.
+pub const EXTERNAL_REQUEST_BYTES_MAX: usize = 60 << 10;
+
+/// Header fields of such a request, and of the reply that is read.
+pub const EXTERNAL_HEADERS_MAX: usize = 64;
+
+/// Largest reply of an external system, its head included. It becomes part of an entry, and four of
+/// them may belong to one unit.
+pub const EXTERNAL_REPLY_BYTES_MAX: usize = 256 << 10;

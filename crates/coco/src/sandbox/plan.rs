@@ -196,6 +196,7 @@ fn protocols(wish: &Wish<'_>) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf
             settings_digest: crypto::sha256(text.as_bytes()),
             access: wish.access,
             settings: settings(name),
+            endpoints: Vec::new(),
         });
     }
     Ok((listed, files))

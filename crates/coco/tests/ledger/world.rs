@@ -185,6 +185,7 @@ impl Writer {
                 settings_digest: Digest([8; 32]),
                 access: Access::Transparent,
                 settings: Default::default(),
+                endpoints: Vec::new(),
             }],
             code: CodeManifest {
                 images: [("manager", MEASUREMENT), ("worker/kv", [4; 48])]

@@ -114,6 +114,7 @@ impl World {
                 settings_digest: Digest([8; 32]),
                 access: Access::Transparent,
                 settings: Default::default(),
+                endpoints: Vec::new(),
             }],
             code: CodeManifest {
                 images: vec![image("manager", MEASUREMENT), image("worker/kv", [4; 48])],
