@@ -154,7 +154,9 @@ pub(crate) fn seal(
     let receipts = || {
         outcomes.iter().map(|outcome| match outcome {
             Outcome::Applied { receipt } => receipt,
-            Outcome::Rejected(_) => unreachable!("a batch holds applied units only"),
+            Outcome::Rejected(_) | Outcome::Suspended(_) => {
+                unreachable!("a batch holds applied units only")
+            }
         })
     };
     let place = number.to_be_bytes();

@@ -64,6 +64,7 @@ fn receipt(outcome: &Outcome) -> Receipt {
     match outcome {
         Outcome::Applied { receipt } => Receipt::decode(receipt).expect("well formed"),
         Outcome::Rejected(reject) => panic!("rejected: {reject}"),
+        Outcome::Suspended(call) => panic!("suspended: {call:?}"),
     }
 }
 

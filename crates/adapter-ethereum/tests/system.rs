@@ -96,6 +96,7 @@ impl World {
             .map(|outcome| match outcome {
                 Outcome::Applied { receipt } => Receipt::decode(&receipt).expect("a receipt"),
                 Outcome::Rejected(reject) => panic!("{reject}"),
+                Outcome::Suspended(call) => panic!("{call:?}"),
             })
             .collect()
     }

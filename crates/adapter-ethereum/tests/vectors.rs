@@ -100,6 +100,7 @@ fn take(raw: &Bytes, fork: Fork) -> Result<(B256, Address), String> {
     match batch(&*machine, &mut memory, &[unit]).remove(0) {
         Outcome::Applied { .. } => Ok((hash, sender)),
         Outcome::Rejected(reject) => Err(reject.to_string()),
+        Outcome::Suspended(call) => Err(format!("{call:?}")),
     }
 }
 

@@ -10,6 +10,7 @@
 //! Deliberately absent: a way to name an administrative table, a ledger key or another protocol's state.
 
 mod exchange;
+mod external;
 mod machine;
 mod state;
 mod unit;
@@ -18,6 +19,7 @@ pub use exchange::{
     Body, Context, Exchange, Fate, Front, Missing, NotYet, Progress, Push, Request, Response,
     StreamId,
 };
+pub use external::{Answer, ExternalCall, ExternalFailure, ExternalReply, answer_to};
 pub use machine::{
     Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Filed, Layout, Machine,
     NOTE_BYTES_MAX, Settings,

@@ -126,7 +126,10 @@ pub trait Machine: Send + Sync {
     /// the VN that received the unit, on committed state; the leader does not repeat it.
     fn admit(&self, view: &dyn View, caller: &Caller, raw: &Bytes) -> Result<Ticket, Reject>;
 
-    /// Executes one unit. A rejected unit must leave nothing (the runtime rolls its writes back).
+    /// Executes one unit. A unit that is rejected or suspended must leave nothing (the runtime rolls its
+    /// writes back). One that was suspended comes again, on the state of that time, with the answer that
+    /// it waited for at the end of [`Unit::answers`]; [`crate::answer_to`] finds it. A unit makes at most
+    /// `types::limits::EXTERNAL_CALLS_MAX` calls.
     fn execute(&self, unit: &Unit, exec: &mut dyn Exec) -> Result<Outcome, Lost>;
 
     /// Executes a batch. An override may run in parallel, and must equal executing in order.
@@ -136,7 +139,7 @@ pub trait Machine: Send + Sync {
             .map(|unit| {
                 let before = exec.savepoint();
                 let outcome = self.execute(unit, exec)?;
-                if matches!(outcome, Outcome::Rejected(_)) {
+                if !matches!(outcome, Outcome::Applied { .. }) {
                     exec.rollback(before);
                 }
                 Ok(outcome)

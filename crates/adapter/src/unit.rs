@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use types::{ActorId, Height, Index, Millis, Term, UnitId};
 
-use crate::{Claim, Env, Event};
+use crate::{Answer, Claim, Env, Event, ExternalCall};
 
 /// Whether an actor governs (member) or only takes part (participant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +78,8 @@ pub struct Unit {
     /// [`Ticket::established`], from the VN that admitted the unit.
     pub established: Bytes,
     pub memo: Memo,
+    /// What systems outside answered, in the order in which the unit called them. Part of the entry.
+    pub answers: Vec<Answer>,
 }
 
 /// What executing a unit came to.
@@ -87,6 +89,9 @@ pub enum Outcome {
     Applied { receipt: Bytes },
     /// It leaves nothing behind: no write, no entry.
     Rejected(Reject),
+    /// It needs the answer of a system outside, which is not among [`Unit::answers`]. It leaves nothing
+    /// behind, and is executed again when the answer has come.
+    Suspended(Box<ExternalCall>),
 }
 
 /// Why a unit or a request was refused. Goes back to the client as data.

@@ -69,16 +69,30 @@ impl Node {
                 2
             };
             let remote = session.remote.clone();
+            let called = match session.who {
+                Who::ExpectOutside { call } | Who::Outside { call } => Some(call),
+                _ => None,
+            };
             log(out, level, "channel", &format!("{remote}: {broken}"));
+            if let Some(call) = called {
+                self.call_broken(call, Some(&broken), out);
+            }
             return self.drop_connection(connection, "the channel is broken", out);
         }
         let session = self.sessions.get(connection).expect("looked up above");
         let closed = session.channel.is_closed_by_peer();
         if session.is_unknown() && session.channel.ready().is_some() {
-            self.authenticate(connection, out);
+            match session.who {
+                Who::ExpectOutside { call } => self.call_ready(connection, call),
+                _ => self.authenticate(connection, out),
+            }
         }
         self.plaintext(connection, plain, out);
         if closed {
+            if let Some(Who::Outside { call }) = self.sessions.get(connection).map(|s| &s.who) {
+                let call = *call;
+                self.call_ended(call, out);
+            }
             self.drop_connection(connection, "closed by the peer", out);
         }
     }
@@ -126,10 +140,15 @@ impl Node {
                 gather(&mut session.plain, plain);
                 self.peer_bytes(connection, out);
             }
+            Who::Outside { call } => {
+                let call = *call;
+                self.call_bytes(call, plain, out);
+            }
             Who::ExpectClient { .. }
             | Who::ExpectNode { .. }
             | Who::ExpectNetwork
-            | Who::ExpectCold => {
+            | Who::ExpectCold
+            | Who::ExpectOutside { .. } => {
                 self.drop_connection(connection, "it speaks before it is known", out);
             }
         }

@@ -27,6 +27,7 @@ mod membership;
 mod node;
 mod opening;
 mod order;
+mod outside;
 #[doc(hidden)] // for the fuzzing harness
 pub mod parts;
 mod peers;

@@ -22,7 +22,7 @@ use crate::peers::Link;
 use crate::protocols::Protocol;
 use crate::recovery::{Figures, Local, Restoring};
 use crate::reviving::Revivals;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Who};
 use crate::snapshots::Snapshots;
 use crate::wire::Known;
 use crate::{Input, Output, Position};
@@ -190,6 +190,8 @@ pub struct Node {
     /// Linear reads: request of the engine → whose.
     pub linear: BTreeMap<u64, crate::linear::Linear>,
     pub receipts: crate::receipts::Receipts,
+    /// Calls of systems outside that units wait for.
+    pub calls: crate::outside::Calls,
     /// Admissions that this leader proposed → the connection that waits.
     pub admitting: BTreeMap<NodeId, u64>,
     /// Who waits on the administrative channel.
@@ -297,6 +299,7 @@ impl Node {
             reading: BTreeMap::new(),
             linear: BTreeMap::new(),
             receipts: crate::receipts::Receipts::default(),
+            calls: crate::outside::Calls::default(),
             admitting: BTreeMap::new(),
             polls: crate::polls::Polls::default(),
             genesis: None,
@@ -353,12 +356,13 @@ impl Node {
             M::Received(received) => self.received(received.connection, &received.data, out),
             M::Closed(closed) => self.closed(closed.connection, out),
             M::DialFailed(failed) => {
-                log(
-                    out,
-                    3,
-                    "peers",
-                    &format!("cannot reach a node: {}", failed.reason),
-                );
+                let who = self.sessions.get(failed.connection).map(|s| &s.who);
+                let (target, what) = match who {
+                    Some(Who::ExpectOutside { .. }) => ("outside", "an endpoint"),
+                    _ => ("peers", "a node"),
+                };
+                let text = format!("cannot reach {what}: {}", failed.reason);
+                log(out, 3, target, &text);
                 self.closed(failed.connection, out);
             }
             M::Persisted(persisted) => {
@@ -404,6 +408,7 @@ impl Node {
         self.start_workers(out);
         self.tell_time(out);
         self.expire_receipts(out);
+        self.expire_calls(out);
         self.reconfigure(out);
         self.propose_snapshots(out);
         self.fetch_tick(out);
@@ -552,6 +557,7 @@ impl Node {
         );
         gauges.extend([
             gauge("snapshot".into(), self.snapshots.newest().0),
+            gauge("calls_outside".into(), self.calls.len() as u64), // at most 512
             gauge("snapshot_differences".into(), self.snapshots.differences),
             gauge(
                 "key_actors_reachable".into(),

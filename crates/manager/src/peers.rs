@@ -162,6 +162,9 @@ impl Node {
             }
             Who::ExpectNetwork | Who::Sponsor => self.sponsor_lost(connection),
             Who::Administrator { .. } => self.forget_waiting(connection),
+            Who::ExpectOutside { call } | Who::Outside { call } => {
+                self.call_broken(*call, None, out);
+            }
             Who::ExpectClient { .. } | Who::Stranger { .. } | Who::ExpectCold | Who::Cold => {}
         }
     }

@@ -51,6 +51,10 @@ pub enum Who {
     },
     /// A node of the network that this one wants to join through.
     Sponsor,
+    /// Dialled to call a system outside.
+    ExpectOutside { call: crate::outside::CallId },
+    /// The system outside that was called.
+    Outside { call: crate::outside::CallId },
     /// An actor's application: bytes belong to the worker of a protocol.
     Application {
         place: usize,
@@ -74,6 +78,7 @@ impl Session {
                 | Who::ExpectNode { .. }
                 | Who::ExpectNetwork
                 | Who::ExpectCold
+                | Who::ExpectOutside { .. }
         )
     }
 }
@@ -182,11 +187,33 @@ impl Sessions {
 
     /// Asks the host to connect to another node.
     pub fn dial(&mut self, address: &str, who: Who, out: &mut Vec<Output>) -> u64 {
+        // Identity comes from keys; the name in the handshake says nothing.
+        let channel = Channel::connect(&self.node_connector, "node.invalid").expect("a DNS name");
+        self.dial_with(channel, address, who, out)
+    }
+
+    /// Asks the host to connect to a system outside. `None`: its name is none.
+    pub fn dial_outside(
+        &mut self,
+        connector: &Connector,
+        address: &str,
+        host: &str,
+        who: Who,
+        out: &mut Vec<Output>,
+    ) -> Option<u64> {
+        let channel = Channel::connect(connector, host).ok()?;
+        Some(self.dial_with(channel, address, who, out))
+    }
+
+    fn dial_with(
+        &mut self,
+        mut channel: Channel,
+        address: &str,
+        who: Who,
+        out: &mut Vec<Output>,
+    ) -> u64 {
         let connection = self.next_dialled;
         self.next_dialled += 2;
-        // Identity comes from keys; the name in the handshake says nothing.
-        let mut channel =
-            Channel::connect(&self.node_connector, "node.invalid").expect("a DNS name");
         channel.set_undrained_bytes_max(UNDRAINED_BYTES_MAX);
         self.all.insert(
             connection,

@@ -136,6 +136,7 @@ impl Node {
             );
         };
         self.revivals.remove(&place);
+        self.drop_calls_of(ended.worker, out);
         self.drop_taking("a worker died", out);
         let now = self.now;
         let protocol = &mut self.protocols[place];
@@ -225,6 +226,8 @@ impl Node {
             M::Applied(_) | M::Metrics(_) => {}
             M::SnapshotChunk(chunk) => self.snapshot_chunk(place, &chunk, out),
             M::Receipt(asked) => self.receipt(worker, place, &asked, out),
+            M::External(call) => self.external(worker, place, &call, out),
+            M::ExternalClose(close) => self.call_closed(worker, close.request, out),
             M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
             M::Close(close) => self.stream_ended(place, &close, out),
             M::Consumed(consumed) => self.consumed(place, &consumed, out),
@@ -504,6 +507,8 @@ impl Node {
                 );
             }
         }
+        // A worker that follows has given its calls up; any other hears that they came to nothing.
+        self.drop_calls(out);
     }
 
     /// The constitution changed: what workers proposed under the old version and is not in the

@@ -11,15 +11,17 @@
 //!            claim bytes u32, claim
 //!            count u32, then that many events:    topic bytes u32, topic | data bytes u32, data
 //!            count u32, then that many records:   tag bytes u16, tag | data bytes u32, data
+//!                                                 first the answers of external systems: tag `external`,
+//!                                                 data = place of the unit u32, answer (adapter::Answer)
 //!            write set bytes u32, write set       (layout: kv::WriteSet)
 //! ```
 //! Numbers are big-endian. Decoding makes slices and copies nothing; the write set is decoded apart,
 //! since whoever reads history has no use for it. The manager never looks inside.
 
-use adapter::{Claim, Env, Event, Unit};
+use adapter::{Answer, Claim, Env, Event, Unit};
 use bytes::{BufMut, Bytes, BytesMut};
 use kv::{Cursor, Malformed, WriteSet, put_block16, put_block32};
-use types::limits::{BATCH_UNITS_MAX, ENTRY_BYTES_MAX, UNIT_BYTES_MAX};
+use types::limits::{BATCH_UNITS_MAX, ENTRY_BYTES_MAX, EXTERNAL_CALLS_MAX, UNIT_BYTES_MAX};
 use types::{ActorId, Height, Millis, UnitId};
 
 /// Most bytes that admission may establish about a unit (`adapter::Ticket::established`).
@@ -28,6 +30,8 @@ pub const ESTABLISHED_BYTES_MAX: usize = 256;
 const VERSION: u8 = 1;
 /// Of a batch that brings the state to another data format.
 const MIGRATION: u8 = 2;
+/// Tag of the records that are answers to units. A machine records under other tags.
+pub(crate) const EXTERNAL: &[u8] = b"external";
 const UNIT_BYTES_MIN: usize = 32 + 32 + 2 + 4 + 4;
 
 /// What `Exec::record` obtained from outside while the leader executed.
@@ -101,10 +105,9 @@ impl Body {
             .iter()
             .map(|e| 8 + e.topic.len() + e.data.len())
             .sum();
-        let recorded_bytes: usize = recorded
-            .iter()
-            .map(|r| 6 + r.tag.len() + r.data.len())
-            .sum();
+        let answers = answers_of(units);
+        let recorded = || answers.iter().chain(recorded);
+        let recorded_bytes: usize = recorded().map(|r| 6 + r.tag.len() + r.data.len()).sum();
         let writes_bytes = writes.encoded_bytes();
         let bytes = 49
             + 20
@@ -137,8 +140,8 @@ impl Body {
             put_block32(&mut out, &event.topic);
             put_block32(&mut out, &event.data);
         }
-        put_count(&mut out, recorded.len());
-        for record in recorded {
+        put_count(&mut out, recorded().count());
+        for record in recorded() {
             put_block16(&mut out, &record.tag);
             put_block32(&mut out, &record.data);
         }
@@ -183,9 +186,9 @@ impl Body {
         if count > 0 && migration.is_some() {
             return Err(Malformed("a migration has units"));
         }
-        let units = (0..count)
+        let mut units = (0..count)
             .map(|_| unit(&mut cursor))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let claim = Claim {
             bytes: cursor.block32()?,
         };
@@ -207,6 +210,7 @@ impl Body {
                 })
             })
             .collect::<Result<_, _>>()?;
+        let recorded = give_answers(&mut units, recorded)?;
         let writes = cursor.block32()?;
         cursor.end()?;
         Ok(Self {
@@ -248,9 +252,57 @@ fn unit(cursor: &mut Cursor) -> Result<(Unit, Bytes), Malformed> {
             raw,
             established,
             memo: adapter::Memo::default(),
+            answers: Vec::new(),
         },
         receipt,
     ))
+}
+
+/// The answers of all units, in order, as records.
+fn answers_of(units: &[(Unit, Bytes)]) -> Vec<Recorded> {
+    let mut records = Vec::new();
+    for (place, (unit, _)) in (0u32..).zip(units) {
+        for answer in &unit.answers {
+            let answer = answer.encode();
+            let mut data = BytesMut::with_capacity(4 + answer.len());
+            data.put_u32(place);
+            data.put_slice(&answer);
+            records.push(Recorded {
+                tag: Bytes::from_static(EXTERNAL),
+                data: data.freeze(),
+            });
+        }
+    }
+    records
+}
+
+/// Gives units the answers at the front of `recorded`; what is left was recorded by the machine.
+fn give_answers(
+    units: &mut [(Unit, Bytes)],
+    mut recorded: Vec<Recorded>,
+) -> Result<Vec<Recorded>, Malformed> {
+    let is_answer = |record: &Recorded| record.tag == EXTERNAL;
+    let count = recorded.iter().take_while(|r| is_answer(r)).count();
+    let rest = recorded.split_off(count);
+    if rest.iter().any(is_answer) {
+        return Err(Malformed("answers stand before other records"));
+    }
+    let mut last = 0;
+    for Recorded { data, .. } in recorded {
+        let mut cursor = Cursor::new(data.clone());
+        let place = u32::from_be_bytes(cursor.array()?) as usize; // u32 fits usize here
+        let Some((unit, _)) = units.get_mut(place).filter(|_| place >= last) else {
+            return Err(Malformed(
+                "an answer belongs to no unit, or is out of order",
+            ));
+        };
+        if unit.answers.len() >= EXTERNAL_CALLS_MAX {
+            return Err(Malformed("a unit has more answers than it may"));
+        }
+        unit.answers.push(Answer::decode(data.slice(4..))?);
+        last = place;
+    }
+    Ok(rest)
 }
 
 fn put_count(out: &mut BytesMut, count: usize) {
@@ -274,6 +326,7 @@ mod tests {
             raw: "raw".into(),
             established: "e".into(),
             memo: adapter::Memo::default(),
+            answers: Vec::new(),
         };
         let writes = WriteSet(vec![Write {
             domain: Domain(1),

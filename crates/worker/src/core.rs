@@ -21,6 +21,7 @@ use crate::body::Body;
 use crate::catalogue::Catalogue;
 use crate::convert;
 use crate::execution::{Execution, State};
+use crate::external::Externals;
 use crate::history::History;
 use crate::leading::Leading;
 use crate::pool::{self, Origin, Pool, PoolLimits};
@@ -73,6 +74,7 @@ pub(crate) struct Core {
     pub(crate) changed: Vec<UnitId>,
     pub(crate) catalogue: Catalogue,
     pub(crate) refusing: Refusing,
+    pub(crate) externals: Externals,
     rejections: Recent<UnitId, Reject>,
     refusals: BTreeMap<u64, Vec<boundary::RefusedUnit>>,
     expiry_at: Millis,
@@ -128,6 +130,7 @@ impl Core {
             changed: Vec::new(),
             catalogue: Catalogue::new(),
             refusing: Refusing::default(),
+            externals: Externals::default(),
             rejections: Recent::new(REJECTIONS_MAX),
             refusals: BTreeMap::new(),
             expiry_at: Millis::ZERO,
@@ -425,6 +428,7 @@ impl Core {
     pub(crate) fn follow(&mut self, follow: boundary::Follow) {
         self.roll_back(self.store.committed_height());
         self.take_back_all_refusals();
+        self.abandon_calls();
         self.pool.drop_foreign();
         let (known_before, since) = match &self.role {
             Role::Following(following) => (following.leader_known, following.since),
@@ -573,6 +577,7 @@ impl Core {
         }
         self.store.rollback(to);
         self.take_back_refusals(to);
+        self.take_back_calls(to);
     }
 
     /// What time alone brings about: units that waited too long, clients without a leader.
@@ -614,6 +619,7 @@ impl Core {
                 forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
             }
         }
+        self.send_calls(out);
         for (origin, units) in core::mem::take(&mut self.refusals) {
             send(out, Out::Refused(boundary::Refused { origin, units }));
         }

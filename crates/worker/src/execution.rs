@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kv::{Domain, Reader, Store, Transaction, WriteSet};
 use types::Height;
 
-use crate::body::Recorded;
+use crate::body::{EXTERNAL, Recorded};
 
 /// The state of a protocol. As a [`View`] it is what has been committed.
 #[derive(Debug)]
@@ -242,6 +242,11 @@ impl Exec for Execution<'_> {
     }
 
     fn record(&mut self, tag: &str, f: &mut dyn FnMut() -> Bytes) -> Result<Bytes, Lost> {
+        assert_ne!(
+            tag.as_bytes(),
+            EXTERNAL,
+            "the tag of what units were answered"
+        );
         match &mut self.door {
             Door::Recording(recorded) => {
                 let data = f();

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use adapter::{Claim, Env, Event, Kind, Lost, Outcome, Reject, Unit, View};
+use adapter::{Claim, Env, Event, ExternalCall, Kind, Lost, Outcome, Reject, Unit, View};
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::{Bytes, BytesMut};
@@ -73,6 +73,7 @@ impl Core {
             _ => {
                 self.roll_back(committed);
                 self.take_back_all_refusals();
+                self.abandon_calls();
                 self.role = Role::Leading(Leading {
                     term,
                     governance_version: lead.governance_version,
@@ -142,31 +143,28 @@ impl Core {
         let below_height = self.store.top_height();
         let height = env.height;
         let format = self.store.format();
-        let mut refused = Vec::new();
+        let mut aside = Aside::default();
         loop {
             let mut execution = Execution::recording(self.store.top(), env.clone());
             execution = execution.in_format(format);
             let outcomes = match self.machine.execute_all(&units, &mut execution) {
                 Ok(outcomes) => outcomes,
-                Err(Lost) => return Err(self.give_up(&units, &refused, out)),
+                Err(Lost) => return Err(self.give_up(&units, &aside, out)),
             };
             assert_eq!(
                 outcomes.len(),
                 units.len(),
                 "a machine gives one outcome for each unit"
             );
-            let rejected = outcomes
-                .iter()
-                .any(|outcome| matches!(outcome, Outcome::Rejected(_)));
-            let all = outcomes
-                .iter()
-                .all(|outcome| matches!(outcome, Outcome::Rejected(_)));
-            if all || (rejected && execution.has_records()) {
+            let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
+            let all = outcomes.iter().all(is_applied);
+            let none = !outcomes.iter().any(is_applied);
+            if none || (!all && execution.has_records()) {
                 // What a rejected unit had recorded must not be replayed: once more without it.
                 drop(execution);
-                units = self.settle_rejected(units, outcomes, &mut refused);
+                units = self.settle_unapplied(units, outcomes, &mut aside);
                 if units.is_empty() {
-                    self.refuse(below_height, refused, out);
+                    self.lay_aside(below_height, aside, out);
                     return Ok(());
                 }
                 continue;
@@ -182,7 +180,7 @@ impl Core {
                 .seal(&applied, &applied_outcomes, &mut execution)
             {
                 Ok(claim) => claim,
-                Err(Lost) => return Err(self.give_up(&units, &refused, out)),
+                Err(Lost) => return Err(self.give_up(&units, &aside, out)),
             };
             let executed = execution.finish();
             let receipts: Vec<(Unit, Bytes)> = applied
@@ -199,22 +197,23 @@ impl Core {
             );
             if body.len() > ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES {
                 if units.len() > 1 {
-                    self.put_back(&units, &refused);
+                    self.put_back(&units, &aside);
                     return Err(NotMade::TooLong);
                 }
                 let reject = Reject::new(
                     Kind::Invalid,
                     "it changes more than one ledger entry can hold",
                 );
-                self.settle_rejected(units, vec![Outcome::Rejected(reject)], &mut refused);
-                self.refuse(below_height, refused, out);
+                let outcomes = vec![Outcome::Rejected(reject)];
+                self.settle_unapplied(units, outcomes, &mut aside);
+                self.lay_aside(below_height, aside, out);
                 return Ok(());
             }
             // What earlier batches had deferred may be tried again on the state that this one made.
             self.pool.retry_deferred();
-            self.settle_rejected(units, outcomes, &mut refused);
+            self.settle_unapplied(units, outcomes, &mut aside);
             self.propose(receipts, claim, executed, body, out);
-            self.refuse(height, refused, out);
+            self.lay_aside(height, aside, out);
             return Ok(());
         }
     }
@@ -279,12 +278,13 @@ impl Core {
         leading.in_flight.push_back(made);
     }
 
-    /// Deals with rejected units: those to be refused are added to `refused`, what is left is returned.
-    fn settle_rejected(
+    /// Deals with units that were not applied: those to be refused and those that call a system outside are
+    /// laid aside. What is left is returned.
+    fn settle_unapplied(
         &mut self,
         units: Vec<Unit>,
         outcomes: Vec<Outcome>,
-        refused: &mut Vec<(UnitId, Reject)>,
+        aside: &mut Aside,
     ) -> Vec<Unit> {
         let mut left = Vec::new();
         for (unit, outcome) in units.into_iter().zip(outcomes) {
@@ -295,25 +295,34 @@ impl Core {
                         self.reject(&waiting, reject);
                     }
                 }
-                Outcome::Rejected(reject) => refused.push((unit.id, reject)),
+                Outcome::Rejected(reject) => aside.refused.push((unit.id, reject)),
+                Outcome::Suspended(call) => aside.suspended.push((unit.id, *call)),
             }
         }
         left
     }
 
-    fn put_back(&mut self, units: &[Unit], refused: &[(UnitId, Reject)]) {
+    /// What was laid aside rests on the state of `height`: it is acted on when that is committed.
+    fn lay_aside(&mut self, height: Height, aside: Aside, out: &mut Vec<WorkerToManager>) {
+        for (id, call) in aside.suspended {
+            self.suspend(&id, call, height);
+        }
+        self.refuse(height, aside.refused, out);
+    }
+
+    fn put_back(&mut self, units: &[Unit], aside: &Aside) {
         self.pool.put_back(units.iter().map(|unit| &unit.id));
-        self.pool.put_back(refused.iter().map(|(id, _)| id));
+        self.pool.put_back(aside.ids());
     }
 
     /// The machine lost its state in the middle, which only happens when this VN is being stopped.
     fn give_up(
         &mut self,
         units: &[Unit],
-        refused: &[(UnitId, Reject)],
+        aside: &Aside,
         out: &mut Vec<WorkerToManager>,
     ) -> NotMade {
-        self.put_back(units, refused);
+        self.put_back(units, aside);
         send(
             out,
             convert::log(
@@ -328,7 +337,21 @@ impl Core {
 fn receipt(outcome: Outcome) -> Option<Bytes> {
     match outcome {
         Outcome::Applied { receipt } => Some(receipt),
-        Outcome::Rejected(_) => None,
+        Outcome::Rejected(_) | Outcome::Suspended(_) => None,
+    }
+}
+
+/// Units of a batch that are not part of what it comes to.
+#[derive(Default)]
+struct Aside {
+    refused: Vec<(UnitId, Reject)>,
+    suspended: Vec<(UnitId, ExternalCall)>,
+}
+
+impl Aside {
+    fn ids(&self) -> impl Iterator<Item = &UnitId> {
+        let refused = self.refused.iter().map(|(id, _)| id);
+        refused.chain(self.suspended.iter().map(|(id, _)| id))
     }
 }
 

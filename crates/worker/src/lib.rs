@@ -20,6 +20,7 @@ mod recent;
 mod replay;
 
 mod core;
+mod external;
 mod leading;
 mod migrating;
 mod pool;

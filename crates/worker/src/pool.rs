@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use adapter::{Caller, Kind, Memo, Reject, Ticket, Unit};
+use adapter::{Answer, Caller, ExternalFailure, Kind, Memo, Reject, Ticket, Unit};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use types::{ActorId, Millis, UnitId};
@@ -77,6 +77,8 @@ pub(crate) struct Waiting {
     missing: usize,
     attempts: u32,
     in_flight: bool,
+    /// It waits for a system outside, and its lane with it.
+    suspended: bool,
 }
 
 /// Units of one lane that are not in flight, and what is known about what comes next.
@@ -93,12 +95,17 @@ struct Lane {
 }
 
 impl Lane {
+    /// The first unit that is not in flight.
+    fn first(&self) -> Option<(u64, UnitId)> {
+        self.waiting.first_key_value().map(|(seq, id)| (*seq, *id))
+    }
+
     /// The first unit, if it may run.
     fn head(&self) -> Option<(u64, UnitId)> {
-        let (seq, id) = self.waiting.first_key_value()?;
-        let known = self.next.is_some_and(|next| *seq <= next);
+        let (seq, id) = self.first()?;
+        let known = self.next.is_some_and(|next| seq <= next);
         let tried = self.blocked || self.next.is_some();
-        (known || !tried).then_some((*seq, *id))
+        (known || !tried).then_some((seq, id))
     }
 }
 
@@ -227,6 +234,7 @@ impl Pool {
             raw,
             established: ticket.established,
             memo: ticket.memo,
+            answers: Vec::new(),
         };
         self.units.insert(
             id,
@@ -244,6 +252,7 @@ impl Pool {
                 missing,
                 attempts: 0,
                 in_flight: false,
+                suspended: false,
             },
         );
         if lane.is_empty() {
@@ -311,19 +320,22 @@ impl Pool {
                 .units
                 .get_mut(&id)
                 .expect("what is ready is in the pool");
-            if !taken.is_empty() && bytes + waiting.unit.raw.len() > bytes_max {
+            if !taken.is_empty() && bytes + waiting.unit.bytes() > bytes_max {
                 break;
             }
-            bytes += waiting.unit.raw.len();
+            bytes += waiting.unit.bytes();
             waiting.in_flight = true;
             waiting.attempts += 1;
             taken.push(waiting.unit.clone());
             let (lane, seq) = (waiting.lane.clone(), waiting.lane_seq);
+            // One that has called a system outside may do so again: what comes after it waits until it is
+            // applied, and is not executed in vain.
+            let calls = !waiting.unit.answers.is_empty();
             self.ready.remove(&arrival);
             if let Some(entry) = self.lanes.get_mut(&lane) {
                 entry.waiting.remove(&seq);
                 entry.in_flight += 1;
-                entry.next = Some(seq.saturating_add(1));
+                entry.next = Some(if calls { seq } else { seq.saturating_add(1) });
                 self.refresh_lane(&lane);
             }
             self.unblock_dependents(&id);
@@ -370,6 +382,76 @@ impl Pool {
             None => self.deferred.push(*id),
         }
         None
+    }
+
+    /// A unit that was taken waits for a system outside. Its lane waits behind it.
+    pub(crate) fn suspend(&mut self, id: &UnitId) {
+        self.put_back([id]);
+        let Some(waiting) = self.units.get_mut(id) else {
+            return;
+        };
+        waiting.suspended = true;
+        self.ready.remove(&waiting.arrival);
+        let (lane, seq) = (waiting.lane.clone(), waiting.lane_seq);
+        // Those behind it were tried in vain, which is not their fault.
+        let behind = self.lanes.get(&lane).into_iter();
+        for (_, id) in behind.flat_map(|lane| lane.waiting.range(seq.saturating_add(1)..)) {
+            if let Some(waiting) = self.units.get_mut(id) {
+                waiting.attempts = waiting.attempts.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The answer that a suspended unit waits for has come: it may run again. False: there is no such unit
+    /// any more.
+    pub(crate) fn resume(&mut self, id: &UnitId, mut answer: Answer) -> bool {
+        let Some(waiting) = self.units.get_mut(id).filter(|waiting| waiting.suspended) else {
+            return false;
+        };
+        let room = self.limits.bytes_max.saturating_sub(self.bytes);
+        if answer.bytes() > room {
+            answer.reply = Err(ExternalFailure::Busy);
+        }
+        self.bytes += answer.bytes();
+        waiting.unit.answers.push(answer);
+        waiting.suspended = false;
+        let (lane_name, seq) = (waiting.lane.clone(), waiting.lane_seq);
+        match self.lanes.get_mut(&lane_name) {
+            Some(lane) => {
+                lane.next = Some(seq);
+                lane.blocked = false;
+                self.refresh_lane(&lane_name);
+            }
+            None => self.refresh_unit(id),
+        }
+        true
+    }
+
+    /// A suspended unit waits for nothing any more: it is executed anew.
+    pub(crate) fn wake(&mut self, id: &UnitId) {
+        let Some(waiting) = self.units.get_mut(id).filter(|waiting| waiting.suspended) else {
+            return;
+        };
+        waiting.suspended = false;
+        let lane = waiting.lane.clone();
+        if lane.is_empty() {
+            self.refresh_unit(id);
+        } else {
+            self.refresh_lane(&lane);
+        }
+    }
+
+    /// What systems outside answered is forgotten.
+    pub(crate) fn forget_answers(&mut self) {
+        for waiting in self.units.values_mut() {
+            self.bytes -= waiting
+                .unit
+                .answers
+                .iter()
+                .map(Answer::bytes)
+                .sum::<usize>();
+            waiting.unit.answers.clear();
+        }
     }
 
     /// Takes a unit out for good: it was rejected, or gave up waiting.
@@ -518,7 +600,7 @@ impl Pool {
     }
 
     fn forget(&mut self, waiting: &Waiting) {
-        self.bytes -= waiting.unit.raw.len();
+        self.bytes -= waiting.unit.bytes();
         self.arrivals.remove(&waiting.arrival);
         self.ready.remove(&waiting.arrival);
         if let Some(count) = self.callers.get_mut(&waiting.caller.actor) {
@@ -559,6 +641,7 @@ impl Pool {
         if let Some(waiting) = self.units.get(id)
             && waiting.missing == 0
             && !waiting.in_flight
+            && !waiting.suspended
         {
             self.ready.insert(waiting.arrival, *id);
         }

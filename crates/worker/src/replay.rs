@@ -29,6 +29,8 @@ pub enum Mismatch {
     LeftOver,
     #[error("unit {position} was rejected")]
     Rejected { position: usize },
+    #[error("unit {position} asks for an answer that is not recorded")]
+    Suspended { position: usize },
     #[error("the receipt of unit {position} differs")]
     Receipt { position: usize },
     #[error("the claim differs")]
@@ -76,6 +78,7 @@ pub fn replay(machine: &dyn Machine, state: &State, body: Bytes) -> Result<Write
             Outcome::Applied { receipt } if receipt == claimed => {}
             Outcome::Applied { .. } => return Err(Mismatch::Receipt { position }),
             Outcome::Rejected(_) => return Err(Mismatch::Rejected { position }),
+            Outcome::Suspended(_) => return Err(Mismatch::Suspended { position }),
         }
     }
     let claim = machine

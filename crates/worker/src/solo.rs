@@ -4,7 +4,7 @@
 //! lies on the manager's side: other nodes, the ledger, TLS. A batch is committed as soon as it is
 //! proposed, so an answer is there when [`Solo::http`] returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub struct Solo {
     pub absent: Range<u64>,
     /// Batches that the worker asked the ledger for.
     pub loaded: u64,
+    /// What systems outside will say to the next calls, each the bytes of a connection.
+    pub answers: VecDeque<Bytes>,
     received: BTreeMap<u64, BytesMut>,
     client: http1::Client,
     closed: Vec<u64>,
@@ -103,6 +105,7 @@ impl Solo {
             bodies: BTreeMap::new(),
             absent: 0..0,
             loaded: 0,
+            answers: VecDeque::new(),
             received: BTreeMap::new(),
             client: http1::Client::new(http1::Options {
                 body_bytes_max: types::limits::FRAME_BYTES_MAX,
@@ -336,11 +339,26 @@ impl Solo {
                     },
                 }))
             }
+            // Without an answer of the owner's, nobody is outside.
+            Out::External(call) => Some(In::External(match self.answers.pop_front() {
+                Some(data) => boundary::ExternalData {
+                    request: call.request,
+                    data,
+                    end: true,
+                    ..Default::default()
+                },
+                None => boundary::ExternalData {
+                    request: call.request,
+                    failure: boundary::ExternalFailure::Unreachable.into(),
+                    ..Default::default()
+                },
+            })),
             Out::Log(log) => panic!("the worker complains: {}", log.text),
             Out::Applied(_)
             | Out::Forward(_)
             | Out::Refused(_)
             | Out::Metrics(_)
+            | Out::ExternalClose(_)
             | Out::Consumed(_) => None,
         }
     }

@@ -160,6 +160,7 @@ impl Worker {
             In::Time(_) => {}
             In::Drain(_) => self.core.draining = true,
             In::Receipt(reply) => self.exchanges.receipt(reply),
+            In::External(data) => self.core.external(data),
             In::TakeSnapshot(take) => self.core.take_snapshot(Height(take.height), out),
             In::SnapshotCredit(credit) => self.core.allow_snapshot(credit),
             In::Restore(_) => {}
@@ -361,6 +362,7 @@ impl Worker {
         let gauges = vec![
             gauge("pool_units", self.core.pool.len()),
             gauge("pool_bytes", self.core.pool.bytes()),
+            gauge("calls_outside", self.core.externals.len()),
             gauge("streams", self.streams.len()),
             gauge("exchanges", self.exchanges.len()),
             gauge("state_keys", self.core.store.keys()),

@@ -1,6 +1,6 @@
 //! What a leader's worker proposed and another one applies.
 
-use adapter::{Claim, Env, Event, Unit};
+use adapter::{Answer, Claim, Env, Event, ExternalCall, ExternalReply, Unit};
 use boundary::ManagerToWorker;
 use boundary::manager_to_worker::Message as In;
 use bytes::Bytes;
@@ -47,6 +47,20 @@ pub fn bodies() -> Vec<Vec<u8>> {
         established: bytes(b"sender"),
         raw: bytes(b"raw"),
         memo: Default::default(),
+        answers: vec![Answer {
+            call: ExternalCall {
+                endpoint: "rates".into(),
+                caller: bytes(b"caller"),
+                method: "GET".into(),
+                target: "/".into(),
+                headers: vec![("accept".into(), "text/plain".into())],
+                body: bytes(b"question"),
+            },
+            reply: Ok(ExternalReply {
+                status: 200,
+                body: bytes(b"answer"),
+            }),
+        }],
     };
     let event = Event {
         topic: bytes(b"topic"),

@@ -144,6 +144,7 @@ pub fn unit(machine: &dyn Machine, memory: &Memory, raw: Bytes) -> Result<Unit, 
         raw,
         established: ticket.established,
         memo: ticket.memo,
+        answers: Vec::new(),
     })
 }
 

@@ -282,6 +282,7 @@ impl Chain {
             .map(|outcome| match outcome {
                 Outcome::Applied { receipt } => Ok(receipt.clone()),
                 Outcome::Rejected(reject) => Err(reject.clone()),
+                Outcome::Suspended(call) => unreachable!("nothing calls outside: {call:?}"),
             })
             .collect::<Result<_, _>>()?;
         let claim = self

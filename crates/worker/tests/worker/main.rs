@@ -6,6 +6,7 @@ mod script;
 
 mod anything;
 mod clients;
+mod external;
 mod following;
 mod leading;
 mod migrating;

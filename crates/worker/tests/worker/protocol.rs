@@ -2,7 +2,8 @@
 //!
 //! A unit is text: `<name> [lane=<lane>/<seq>] [after=<name>] <action>`, with an action of
 //! `put <key> <value>`, `add <key>` (one more than before), `dice <key>` (what the outside and the
-//! batch's entropy give), `fail`, `fail-dice`, `later`, `revert <key>` (writes, takes it back, stays).
+//! batch's entropy give), `ask <key> <words>` (what a system outside answers), `ask-note <key> <note>` (what
+//! it answers to the value of another note), `fail`, `fail-dice`, `later`, `revert <key>` (writes, takes it back, stays).
 //!
 //! In the data format 2 the note `sum` is kept under the key `total`. Nothing leads to format 3.
 
@@ -12,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use adapter::{
     Access, Action, Batch, Caller, Claim, Context, Descriptor, Domain, DomainSpec, Event, Exchange,
-    Exec, Fate, Front, Kind, Layout, Lost, Machine, Memo, Missing, Outcome, Progress, Push, Reject,
-    Request, Response, Settings, StreamId, Ticket, Unit, View,
+    Exec, ExternalCall, Fate, Front, Kind, Layout, Lost, Machine, Memo, Missing, Outcome, Progress,
+    Push, Reject, Request, Response, Settings, StreamId, Ticket, Unit, View, answer_to,
 };
 use bytes::Bytes;
 use types::{Digest, Height, UnitId};
@@ -83,6 +84,33 @@ fn number(view: &dyn View, domain: Domain, key: &str) -> u64 {
         .expect("never lost")
         .unwrap_or_default();
     String::from_utf8_lossy(&value).parse().unwrap_or(0)
+}
+
+/// Keeps what a system outside answered; gives the call that has no answer yet. A first answer of `again`
+/// is asked about once more.
+fn ask(unit: &Unit, exec: &mut dyn Exec, key: &str, body: Bytes) -> Option<ExternalCall> {
+    let mut call = ExternalCall {
+        endpoint: "oracle".into(),
+        caller: "notes".into(),
+        method: "POST".into(),
+        target: "/ask".into(),
+        headers: Vec::new(),
+        body,
+    };
+    for place in 0.. {
+        let said = match answer_to(&unit.answers, place, &call) {
+            None => return Some(call),
+            Some(Ok(reply)) if reply.body == "again" => {
+                call.body = "once more".into();
+                continue;
+            }
+            Some(Ok(reply)) => format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body)),
+            Some(Err(failure)) => format!("{failure:?}"),
+        };
+        exec.put(NOTES, key.to_owned().into(), said.into());
+        break;
+    }
+    None
 }
 
 fn no(kind: Kind, message: &str) -> Result<Outcome, Lost> {
@@ -189,6 +217,18 @@ impl Machine for Notes {
                     hex::encode(&exec.env().entropy[..4])
                 );
                 exec.put(NOTES, key.to_owned().into(), value.into());
+            }
+            ["ask", key, ref words @ ..] => {
+                let body = words.join(" ").into();
+                if let Some(call) = ask(unit, exec, key, body) {
+                    return Ok(Outcome::Suspended(Box::new(call)));
+                }
+            }
+            ["ask-note", key, note] => {
+                let body = exec.get(NOTES, note.as_bytes())?.unwrap_or_default();
+                if let Some(call) = ask(unit, exec, key, body) {
+                    return Ok(Outcome::Suspended(Box::new(call)));
+                }
             }
             ["fail-dice"] => {
                 exec.record("dice", &mut || {

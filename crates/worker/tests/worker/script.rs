@@ -204,6 +204,33 @@ impl Script {
                     ..Default::default()
                 }))
             }
+            // reply <call> <status> <text>: a whole reply.
+            "reply" => {
+                let text = line.splitn(4, ' ').nth(3).unwrap_or_default();
+                let mut data = BytesMut::new();
+                let status = words[2].parse().expect("a status");
+                let headers: [(&str, &str); 0] = [];
+                let last = http1::Persistence::Close;
+                http1::encode_response(status, &headers, text.as_bytes(), "POST", last, &mut data);
+                self.external(number(1), data.freeze(), false)
+            }
+            // bytes <call> <raw>: a piece of a reply, with | for the end of a line.
+            "bytes" => {
+                let text = line.splitn(3, ' ').nth(2).unwrap_or_default();
+                self.external(number(1), text.replace('|', "\r\n").into(), false)
+            }
+            "end" => self.external(number(1), Bytes::new(), true),
+            "fail-call" => {
+                let failure = boundary::ExternalFailure::from_str_name(&format!(
+                    "EXTERNAL_FAILURE_{}",
+                    words[2]
+                ));
+                In::External(boundary::ExternalData {
+                    request: number(1),
+                    failure: failure.expect("a failure").into(),
+                    ..Default::default()
+                })
+            }
             "drain" => In::Drain(Drain {}),
             word => panic!("no such line: {word}"),
         };
@@ -218,6 +245,15 @@ impl Script {
             term: 1,
             time: self.now,
             body,
+        })
+    }
+
+    fn external(&self, request: u64, data: Bytes, end: bool) -> In {
+        In::External(boundary::ExternalData {
+            request,
+            data,
+            end,
+            ..Default::default()
         })
     }
 
@@ -327,6 +363,17 @@ impl Script {
                     "receipt {} of {}.{}",
                     request.request, request.height, request.position
                 ),
+                Out::External(call) => format!(
+                    "call {}: number {} of {}, {} {}{}: {}",
+                    call.request,
+                    call.place,
+                    id_name(&call.unit),
+                    call.method,
+                    call.endpoint,
+                    call.target,
+                    String::from_utf8_lossy(&call.body)
+                ),
+                Out::ExternalClose(close) => format!("close call {}", close.request),
                 Out::Log(log) => format!("log {}", log.text),
                 Out::Ready(ready) => format!("ready {:?}", ready.failure),
                 Out::Data(data) => {
