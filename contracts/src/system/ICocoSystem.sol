@@ -60,6 +60,52 @@ interface ILedger {
     function isSimulation() external view returns (bool);
 }
 
+/// @title Calls of systems outside the network
+/// @notice The transaction waits, outside its block, until the answer is there or the time is over; then it
+/// is executed again from its beginning, with the answer, which is recorded in the ledger. Meanwhile others
+/// go on, except later ones of the same sender.
+/// @dev Only endpoints of the constitution can be called, by the contracts that it names, with the methods,
+/// paths and sizes that it allows. The server is called at least once, each time with the header
+/// `idempotency-key: TRANSACTION-NUMBER` (hash of the transaction, number of the call in it), and perhaps
+/// for a transaction that does not come into a block. What is asked must not depend on the block (height,
+/// time, RANDOM), or on state that others change meanwhile: if it differs the second time, the call fails
+/// with `Changed`. At most four calls in a transaction. Reverts in static calls, and in simulations: give
+/// such a transaction a gas limit of your own.
+interface IExternal {
+    enum Failure {
+        None,
+        NotAllowed, // by the constitution
+        Unreachable, // no connection, or it ended too early
+        Untrusted, // another server than the one that the constitution names
+        TimedOut,
+        TooLarge, // the reply
+        BadReply, // not HTTP
+        Busy, // too many calls are under way
+        Changed // the transaction asked for something else before
+    }
+
+    /// @notice There is no reply.
+    error Failed(Failure why);
+
+    /// @notice Asks an endpoint.
+    /// @param endpoint its name in the constitution
+    /// @param method such as `GET`
+    /// @param target path and query
+    /// @param headers further header fields, one `name: value` a line; may be empty
+    /// @param body may be empty
+    /// @return status of HTTP, whatever it is; redirections are not followed
+    /// @return reply the body of the reply
+    /// @dev Costs 30,000 gas, and 16 for each byte that goes out and comes in. Use `try`/`catch` to go on
+    /// after a failure.
+    function call(
+        string calldata endpoint,
+        string calldata method,
+        string calldata target,
+        string calldata headers,
+        bytes calldata body
+    ) external returns (uint16 status, bytes memory reply);
+}
+
 /// @title Access policies of contracts that have none of their own
 interface IPolicy {
     /// @notice The policy that answers for `target`; zero for none.
@@ -121,6 +167,7 @@ library Coco {
     IRandom internal constant RANDOM = IRandom(0x00000000000000000000000000000000C0C00001);
     IIdentity internal constant IDENTITY = IIdentity(0x00000000000000000000000000000000C0c00002);
     ILedger internal constant LEDGER = ILedger(0x00000000000000000000000000000000c0C00003);
+    IExternal internal constant EXTERNAL = IExternal(0x00000000000000000000000000000000c0c00004);
     IPolicy internal constant POLICY = IPolicy(0x00000000000000000000000000000000C0C00005);
     IEmitTo internal constant EMIT_TO = IEmitTo(0x00000000000000000000000000000000C0c00006);
     IPadGas internal constant PAD_GAS = IPadGas(0x00000000000000000000000000000000C0c00007);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use adapter::{Env, Exec, Kind, Lost, Reject, View};
+use adapter::{Answer, Env, Exec, ExternalCall, Kind, Lost, Reject, View};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
@@ -182,6 +182,8 @@ pub(crate) fn world_of(rules: &Rules, access: &AccessSettings, environment: &Env
 #[derive(Debug)]
 pub(crate) enum Refusal {
     Rejected(Reject),
+    /// It needs an answer from outside.
+    Suspended(ExternalCall),
     Lost(Lost),
 }
 
@@ -361,22 +363,38 @@ impl<'a> Executor<'a> {
             .map_err(|Gone(lost)| lost)
     }
 
-    /// Executes one transaction that `actor` submitted and keeps what it did.
+    /// Executes one transaction that `actor` submitted and keeps what it did. `answers` are those of systems
+    /// outside that it has called.
     pub(crate) fn run(
         &mut self,
         transaction: TxEnv,
         hash: &B256,
         actor: ActorId,
+        answers: &[Answer],
     ) -> Result<ExecutionResult, Refusal> {
-        self.apply(transaction, hash, actor).map_err(refusal)
+        let result = self.apply_answered(transaction, hash, actor, answers);
+        result.map_err(|error| match self.evm.0.precompiles.wanted() {
+            Some(call) => Refusal::Suspended(call),
+            None => refusal(error),
+        })
     }
 
-    /// As [`Executor::run`], with the EVM's own error.
+    /// As [`Executor::run`] of one that has called nobody, with the EVM's own error.
     pub(crate) fn apply(
         &mut self,
         transaction: TxEnv,
         hash: &B256,
         actor: ActorId,
+    ) -> Result<ExecutionResult, EVMError<Gone>> {
+        self.apply_answered(transaction, hash, actor, &[])
+    }
+
+    fn apply_answered(
+        &mut self,
+        transaction: TxEnv,
+        hash: &B256,
+        actor: ActorId,
+        answers: &[Answer],
     ) -> Result<ExecutionResult, EVMError<Gone>> {
         let gone = |lost| EVMError::Database(Gone(lost));
         if let Some(randao) = self.environment.randao(hash) {
@@ -385,6 +403,7 @@ impl<'a> Executor<'a> {
         self.overlay().eyes = None;
         let actor = self.submitter(actor, &transaction.caller).map_err(gone)?;
         self.evm.0.precompiles.begin(hash, actor);
+        self.evm.0.precompiles.answered(answers);
         let sender = Sender {
             account: transaction.caller,
             actor,

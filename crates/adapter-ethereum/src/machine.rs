@@ -84,6 +84,7 @@ impl Ethereum {
                     receipt: receipt.encode(),
                 },
                 Err(Refusal::Rejected(reject)) => Outcome::Rejected(reject),
+                Err(Refusal::Suspended(call)) => Outcome::Suspended(Box::new(call)),
                 Err(Refusal::Lost(lost)) => return Err(lost),
             });
         }
@@ -119,7 +120,7 @@ fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Re
         .as_ref()
         .and_then(|memo| memo.downcast_ref::<Transaction>())
     {
-        let result = executor.run(known.env.clone(), &known.hash, unit.caller)?;
+        let result = executor.run(known.env.clone(), &known.hash, unit.caller, &unit.answers)?;
         return Ok(Receipt::of(result));
     }
     let sender = Address::try_from(unit.established.as_ref()).map_err(|_| {
@@ -129,7 +130,7 @@ fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Re
         ))
     })?;
     let decoded = Transaction::established(&unit.raw, sender, rules).map_err(Refusal::Rejected)?;
-    let result = executor.run(decoded.env, &decoded.hash, unit.caller)?;
+    let result = executor.run(decoded.env, &decoded.hash, unit.caller, &unit.answers)?;
     Ok(Receipt::of(result))
 }
 

@@ -9,6 +9,7 @@
 
 mod abi;
 mod domains;
+mod external;
 mod identity;
 mod ledger;
 mod logs;
@@ -18,6 +19,7 @@ mod random;
 
 use std::collections::BTreeMap;
 
+use adapter::{Answer, ExternalCall};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use revm::context::{Cfg, ContextError, ContextTr, JournalTr};
 use revm::handler::{EthPrecompiles, PrecompileProvider};
@@ -46,7 +48,7 @@ pub const RANDOM: Address = at(1);
 pub const IDENTITY: Address = at(2);
 /// Where in the ledger this runs.
 pub const LEDGER: Address = at(3);
-/// Calls of systems outside. Reserved: this version refuses them.
+/// Calls of systems outside.
 pub const EXTERNAL: Address = at(4);
 /// Access policies of contracts that have none of their own.
 pub const POLICY: Address = at(5);
@@ -79,6 +81,12 @@ struct Turn {
     draws: u64,
     /// Gas used is shown rounded up to a multiple of this.
     pad: u64,
+    /// Calls of systems outside.
+    calls: usize,
+    /// What systems outside answered to the transaction before, in order.
+    answers: Vec<Answer>,
+    /// The call whose answer is not there.
+    wanted: Option<ExternalCall>,
 }
 
 /// Ethereum's precompiles and ours.
@@ -101,6 +109,10 @@ struct Done {
 /// A revert, in words.
 enum Refused {
     Because(&'static str),
+    /// With an error of the contract's own.
+    With(Bytes),
+    /// The transaction cannot go on: it waits for a system outside.
+    Suspended,
     /// The state is gone; the error was left in the context.
     Gone,
 }
@@ -139,6 +151,16 @@ impl System {
         self.turn = Turn::default();
     }
 
+    /// What systems outside answered to the transaction that begins.
+    pub(crate) fn answered(&mut self, answers: &[Answer]) {
+        self.turn.answers = answers.to_vec();
+    }
+
+    /// The call for which the transaction that ran could not go on.
+    pub(crate) fn wanted(&mut self) -> Option<ExternalCall> {
+        self.turn.wanted.take()
+    }
+
     /// The multiple to which the transaction that ran wants its gas rounded; 0 for none.
     pub(crate) fn padding(&self) -> u64 {
         self.turn.pad
@@ -173,10 +195,10 @@ impl System {
             1 => random::call(&mut call, *selector, &mut arguments),
             2 => identity::call(&mut call, *selector, &mut arguments),
             3 => ledger::call(&mut call, *selector),
+            4 => external::call(&mut call, *selector, &mut arguments),
             5 => policy::call(&mut call, *selector, &mut arguments),
             6 => logs::call(&mut call, *selector, &mut arguments),
-            7 => padding::call(&mut call, *selector, &mut arguments),
-            _ => Err("this network calls no outside systems".into()),
+            _ => padding::call(&mut call, *selector, &mut arguments),
         };
         Done {
             gas: call.gas,
@@ -285,6 +307,12 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for System
         let (result, output) = match done.result {
             Ok(output) => (InstructionResult::Return, output),
             Err(Refused::Because(reason)) => (InstructionResult::Revert, abi::error(reason)),
+            Err(Refused::With(data)) => (InstructionResult::Revert, data),
+            Err(Refused::Suspended) => {
+                *context.error() =
+                    Err(ContextError::Custom("it waits for a system outside".into()));
+                (InstructionResult::FatalExternalError, Bytes::new())
+            }
             Err(Refused::Gone) => (InstructionResult::FatalExternalError, Bytes::new()),
         };
         Ok(Some(InterpreterResult::new(result, output, gas)))

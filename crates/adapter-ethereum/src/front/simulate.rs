@@ -215,6 +215,7 @@ fn refused(refusal: Refusal) -> Stop {
     match refusal {
         Refusal::Lost(lost) => lost.into(),
         Refusal::Rejected(reject) => RpcError::rejected(&reject).into(),
+        Refusal::Suspended(_) => unreachable!("EXTERNAL reverts in a simulation"),
     }
 }
 

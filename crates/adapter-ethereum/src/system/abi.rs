@@ -50,6 +50,10 @@ impl<'a> Words<'a> {
         tail.get(..length).ok_or(SHORT)
     }
 
+    pub(super) fn text(&mut self) -> Result<&'a str, Refused> {
+        core::str::from_utf8(self.bytes()?).map_err(|_| "an argument is not text".into())
+    }
+
     pub(super) fn words(&mut self, max: usize) -> Result<Vec<B256>, Refused> {
         let (length, tail) = self.tail()?;
         if length > max {

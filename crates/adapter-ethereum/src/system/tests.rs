@@ -27,6 +27,7 @@ fn functions_and_events_are_named_as_solidity_does() {
         include_str!("policy.rs"),
         include_str!("logs.rs"),
         include_str!("padding.rs"),
+        include_str!("external.rs"),
     ]
     .concat();
     let lines: Vec<_> = source.lines().map(str::trim).collect();
@@ -51,7 +52,7 @@ fn functions_and_events_are_named_as_solidity_does() {
         );
         found += 1;
     }
-    assert_eq!(found, 22);
+    assert_eq!(found, 23);
     assert_eq!(
         logs::ADDRESSED,
         keccak256("Addressed(address,address,bytes)")

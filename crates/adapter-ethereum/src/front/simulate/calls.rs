@@ -297,5 +297,6 @@ fn refused(error: EVMError<Gone>) -> Stop {
     match crate::execute::refusal(error) {
         crate::execute::Refusal::Lost(lost) => lost.into(),
         crate::execute::Refusal::Rejected(reject) => RpcError::new(code, reject.message).into(),
+        crate::execute::Refusal::Suspended(_) => unreachable!("EXTERNAL reverts in a simulation"),
     }
 }

@@ -119,10 +119,11 @@ pub(super) fn run(
             let transaction = Transaction::established(&unit.raw, sender, rules);
             let transaction = transaction.map_err(|_| differs())?;
             let gas_limit = transaction.env.gas_limit;
-            let result = match executor.run(transaction.env, &transaction.hash, unit.caller) {
+            let (env, hash) = (transaction.env, &transaction.hash);
+            let result = match executor.run(env, hash, unit.caller, &unit.answers) {
                 Ok(result) => result,
                 Err(Refusal::Lost(lost)) => return Err(lost.into()),
-                Err(Refusal::Rejected(_)) => return Err(differs()),
+                Err(Refusal::Rejected(_) | Refusal::Suspended(_)) => return Err(differs()),
             };
             if executor.tracer.as_ref().is_some_and(Tracer::is_full) {
                 return Err(too_large());
