@@ -33,6 +33,9 @@ pub(crate) struct Simulate {
     /// So often in each run the power fails everywhere, or at so many nodes that no quorum is left
     #[arg(long, value_name = "N", default_value_t = 0)]
     blackouts: u64,
+    /// Units call a system outside, which is not always well
+    #[arg(long)]
+    outside: bool,
     /// Prints one line per event
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -46,6 +49,7 @@ pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
         nodes: arguments.nodes.map(usize::from),
         events_min: arguments.events,
         blackouts: arguments.blackouts,
+        outside: arguments.outside,
         trace: arguments.trace,
         ..Options::default()
     };

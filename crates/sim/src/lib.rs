@@ -21,6 +21,7 @@ mod proof;
 mod disk;
 mod network;
 mod node;
+mod outside;
 mod random;
 
 pub use report::{Failure, Options, Report};

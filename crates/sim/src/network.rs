@@ -1,5 +1,8 @@
 //! The consortium of a run: actors, certificates, platform keys, and the constitution.
 
+use std::sync::Arc;
+
+use adapter::Machine;
 use crypto::{Certificate, CertificateRequest, Entropy, SigningKey, issue};
 use governance::{
     Access, Actor, Constitution, Listed, NodeSlot, Protocol, Role, Settings, Standing, Visibility,
@@ -33,9 +36,31 @@ pub struct Consortium {
     pub platform: SigningKey,
     pub platform_chain: Vec<Certificate>,
     pub constitution: Constitution,
+    /// A system outside that units may call, and another that would like to be it.
+    pub outside: Option<[Organisation; 2]>,
 }
 
 impl Consortium {
+    /// With a system outside.
+    pub fn with_outside(nodes: usize, entropy: &mut Entropy) -> Self {
+        let mut consortium = Self::new(nodes, entropy);
+        let outside = ["oracle", "another"].map(|name| organisation(name, entropy));
+        let endpoints = vec![crate::outside::endpoint(&outside[0])];
+        consortium.constitution.protocols[0].endpoints = endpoints;
+        let valid = consortium.constitution.validate();
+        valid.expect("the oracle is in order");
+        consortium.outside = Some(outside);
+        consortium
+    }
+
+    /// The protocol that the network runs.
+    pub fn machine(&self) -> Arc<dyn Machine> {
+        match self.outside {
+            Some(_) => crate::outside::asking(),
+            None => adapter_kv::machine(),
+        }
+    }
+
     pub fn new(nodes: usize, entropy: &mut Entropy) -> Self {
         let members: Vec<_> = (0..nodes)
             .map(|place| organisation(&format!("member-{place}"), entropy))
@@ -123,6 +148,7 @@ impl Consortium {
             platform,
             platform_chain: vec![platform_certificate, root.certificate],
             constitution,
+            outside: None,
         }
     }
 }

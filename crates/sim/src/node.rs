@@ -42,6 +42,10 @@ pub struct Process {
     next_worker: u64,
     entropy: [u8; 32],
     pub fraud: Option<Fraud>,
+    /// Batches that a worker proposed, by height.
+    proposed: BTreeMap<u64, Bytes>,
+    /// Batches that are committed, as its workers know them; kept where there is an outside.
+    committed: BTreeMap<u64, Bytes>,
 }
 
 /// A VN at its place in the constitution, running or not.
@@ -87,6 +91,8 @@ pub struct Node {
     pub next_connection: u64,
     /// Host-side connections: number → the wire and whether this end is the dialler.
     pub wires: BTreeMap<u64, (u64, bool)>,
+    /// Committed batches that a worker here proposed or applied; kept where there is an outside.
+    pub batches: BTreeMap<u64, Bytes>,
 }
 
 impl Node {
@@ -116,6 +122,7 @@ impl Node {
             worker_kills: Vec::new(),
             next_connection: 2,
             wires: BTreeMap::new(),
+            batches: BTreeMap::new(),
         }
     }
 
@@ -151,6 +158,8 @@ impl Node {
             next_worker: 1,
             entropy,
             fraud: self.fraud,
+            proposed: BTreeMap::new(),
+            committed: BTreeMap::new(),
         });
         let owner = &consortium.members[self.place];
         let der = owner.certificate.der();
@@ -258,6 +267,7 @@ impl Node {
             }
         }
         process.turn(Input::Flush, clock, consortium, &mut host);
+        self.batches.append(&mut process.committed);
         host
     }
 
@@ -302,6 +312,9 @@ impl Process {
         while !inputs.is_empty() {
             let mut next = Vec::new();
             for input in inputs {
+                if consortium.outside.is_some() {
+                    self.keep_proposal(&input);
+                }
                 let mut out = Vec::new();
                 self.manager.handle(input, &mut out);
                 for output in out {
@@ -317,6 +330,9 @@ impl Process {
                         }
                         Output::Platform(_) => {}
                         Output::Worker(id, message) => {
+                            if consortium.outside.is_some() {
+                                self.keep_batch(&message);
+                            }
                             if let Some(worker) = self.workers.get_mut(&id) {
                                 let mut said = Vec::new();
                                 worker.handle(clock, message, &mut said);
@@ -332,6 +348,30 @@ impl Process {
                 }
             }
             inputs = next;
+        }
+    }
+
+    fn keep_proposal(&mut self, input: &Input) {
+        use boundary::worker_to_manager::Message as M;
+        if let Input::Worker(_, message) = input
+            && let Some(M::Propose(propose)) = &message.message
+        {
+            self.proposed.insert(propose.height, propose.body.clone());
+        }
+    }
+
+    fn keep_batch(&mut self, message: &boundary::ManagerToWorker) {
+        use boundary::manager_to_worker::Message as M;
+        match &message.message {
+            Some(M::Apply(apply)) => {
+                self.committed.insert(apply.height, apply.body.clone());
+            }
+            Some(M::Commit(commit)) => {
+                if let Some(body) = self.proposed.remove(&commit.height) {
+                    self.committed.insert(commit.height, body);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -395,7 +435,7 @@ impl Process {
                 self.next_worker += 1;
                 self.workers.insert(
                     worker,
-                    Worker::new(adapter_kv::machine(), adapter_kv::front()),
+                    Worker::new(consortium.machine(), adapter_kv::front()),
                 );
                 platform_to_manager::Message::WorkerStarted(WorkerStarted {
                     protocol: start.protocol,

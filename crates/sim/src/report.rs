@@ -13,6 +13,8 @@ pub struct Options {
     pub events_min: u64,
     /// So often the power fails everywhere, or at so many places that no quorum is left.
     pub blackouts: u64,
+    /// Units call a system outside, which is not always well.
+    pub outside: bool,
     /// A mistake to put back.
     #[cfg(feature = "mutations")]
     pub mutation: Option<manager::Mutation>,
@@ -27,6 +29,7 @@ impl Default for Options {
             clients: 3,
             events_min: 2_000,
             blackouts: 0,
+            outside: false,
             #[cfg(feature = "mutations")]
             mutation: None,
             trace: false,
@@ -61,6 +64,10 @@ pub struct Report {
     /// Of these, how many the manager dropped, asked for again or ended over; the others lay where
     /// nobody reads.
     pub corruptions_detected: u64,
+    /// Batches that were executed again from the ledger, and came to the same.
+    pub batches_replayed: u64,
+    /// Questions that a system outside was asked more than once.
+    pub calls_repeated: u64,
     /// What the world did, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// Digest of the trace: the same for the same seed.

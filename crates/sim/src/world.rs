@@ -12,6 +12,7 @@ use crate::check::Checker;
 use crate::client::Client;
 use crate::network::{Consortium, START};
 use crate::node::Node;
+use crate::outside::Oracles;
 use crate::random::Random;
 use crate::report::{Failure, Options, Report};
 
@@ -23,6 +24,8 @@ mod faults;
 mod ending;
 
 mod blackouts;
+
+mod calling;
 
 mod lines;
 
@@ -68,6 +71,9 @@ enum Event {
         id: u64,
         turn: u64,
     },
+    Oracle {
+        wire: u64,
+    },
     Start {
         place: usize,
     },
@@ -84,6 +90,7 @@ struct World {
     now: Millis,
     random: Random,
     consortium: Consortium,
+    oracles: Option<Oracles>,
     /// The network's certificate (DER), as the nodes show it to their hosts.
     network: Bytes,
     nodes: Vec<Node>,
@@ -133,7 +140,13 @@ impl World {
             1 => 5,
             _ => FOUNDERS,
         });
-        let consortium = Consortium::new(nodes, &mut Entropy::new(&random.bytes()));
+        let mut entropy = Entropy::new(&random.bytes());
+        let consortium = match options.outside {
+            true => Consortium::with_outside(nodes, &mut entropy),
+            false => Consortium::new(nodes, &mut entropy),
+        };
+        let oracles = consortium.outside.as_ref();
+        let oracles = oracles.map(|[oracle, other]| Oracles::new(oracle, other));
         let clients = (0..options.clients)
             .map(|id| (id, Client::new(id, &consortium.user)))
             .collect();
@@ -142,6 +155,7 @@ impl World {
             random,
             nodes: (0..nodes).map(Node::new).collect(),
             places: BTreeMap::new(),
+            oracles,
             consortium,
             network: Bytes::new(),
             clients,
@@ -342,6 +356,7 @@ impl World {
                     self.client_turn(id);
                 }
             }
+            Event::Oracle { wire } => self.oracle_turn(wire),
             Event::Start { place } => {
                 if self.nodes[place].incarnation > 0 {
                     self.report.restarts += 1;

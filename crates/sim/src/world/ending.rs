@@ -42,6 +42,7 @@ impl World {
             "every worker has the same state",
             World::same_states,
         )?;
+        self.replay_batches()?;
         self.read_back()?;
         self.report.entries = self.checker.committed();
         self.report.leader_changes = self.checker.leader_changes;

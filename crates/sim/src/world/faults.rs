@@ -191,7 +191,9 @@ impl World {
         node.stopping = false;
         (node.full, node.storage_failed) = (false, false);
         node.disk.lose_power(lucky);
-        for (wire, dialled) in std::mem::take(&mut node.wires).into_values() {
+        let wires = std::mem::take(&mut node.wires);
+        self.count_lost_calls(&wires);
+        for (wire, dialled) in wires.into_values() {
             self.end_wire(wire, !dialled);
         }
         let wait = self.random.between(10, 3_000);

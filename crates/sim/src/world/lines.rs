@@ -69,6 +69,7 @@ impl World {
                 place, sequence, ..
             } => format!("node {place} has append {sequence} on disk"),
             Event::Client { id, .. } => format!("client {id} has a turn"),
+            Event::Oracle { wire } => format!("wire {wire}: the oracle answers"),
         };
         let line = format!("{:>9}   {text}", self.now.since(START));
         self.told.lines.push(line);

@@ -17,6 +17,8 @@ pub enum Party {
     Client {
         id: u64,
     },
+    /// A system outside.
+    Outside,
 }
 
 pub struct Wire {
@@ -32,6 +34,9 @@ pub struct Wire {
 
 impl World {
     pub(super) fn dial(&mut self, place: usize, connection: u64, address: &str) {
+        if address == crate::outside::ADDRESS {
+            return self.call_outside(place, connection);
+        }
         let incarnation = self.nodes[place].incarnation;
         let target = (0..self.nodes.len()).find(|p| crate::network::address(*p) == address);
         let reached = target.filter(|to| {
@@ -77,27 +82,16 @@ impl World {
         surface: Surface,
         protocol: &str,
     ) -> u64 {
-        let wire = self.next_wire;
-        self.next_wire += 1;
         let node = &mut self.nodes[to];
         let connection = node.next_connection;
         node.next_connection += 2;
-        node.wires.insert(connection, (wire, false));
         let accepter = Party::Node {
             place: to,
             incarnation: node.incarnation,
             connection,
         };
-        self.wires.insert(
-            wire,
-            Wire {
-                dialler,
-                accepter,
-                last: [Millis::ZERO; 2],
-                broken: false,
-                altered: false,
-            },
-        );
+        let wire = self.new_wire(dialler, accepter);
+        self.nodes[to].wires.insert(connection, (wire, false));
         let opened = Opened {
             connection,
             surface: surface.into(),
@@ -108,6 +102,20 @@ impl World {
         wire
     }
 
+    pub(super) fn new_wire(&mut self, dialler: Party, accepter: Party) -> u64 {
+        let wire = self.next_wire;
+        self.next_wire += 1;
+        let new = Wire {
+            dialler,
+            accepter,
+            last: [Millis::ZERO; 2],
+            broken: false,
+            altered: false,
+        };
+        self.wires.insert(wire, new);
+        wire
+    }
+
     fn cut(&self, from: usize, to: usize) -> bool {
         self.blocked.contains(&(from, to))
     }
@@ -115,7 +123,7 @@ impl World {
     fn place_of(party: Party) -> Option<usize> {
         match party {
             Party::Node { place, .. } => Some(place),
-            Party::Client { .. } => None,
+            Party::Client { .. } | Party::Outside => None,
         }
     }
 
@@ -222,6 +230,7 @@ impl World {
                     self.turn(20, id);
                 }
             }
+            Party::Outside => self.outside_closed(wire),
         }
     }
 
@@ -264,6 +273,7 @@ impl World {
                     Err(()) => self.client_leaves(id),
                 }
             }
+            Party::Outside => self.outside_received(wire, &data),
         }
     }
 
