@@ -75,6 +75,8 @@ pub const TARGETS: &[Target] = &[
         keyvalue::write_sets,
     ),
     target("worker_body", 4096, worker::body, worker::bodies),
+    // What a system outside says.
+    target("worker_reply", 4096, worker::reply, worker::replies),
     // What another node says.
     target("manager_peer", 4096, manager::peer, manager::peers),
     target(

@@ -190,6 +190,75 @@ fn a_transaction_leaves_nothing_until_the_answer_is_there() {
     assert_eq!(slots, [200, 201, 1, 1]);
 }
 
+/// A worker with the protocol's front, and a client of it.
+fn client() -> impl FnMut(&str, serde_json::Value) -> serde_json::Value {
+    let mut solo = worker::solo::Solo::new(
+        adapter_ethereum::machine(),
+        adapter_ethereum::front([5; 32]),
+        settings(),
+    );
+    solo.answers.extend([
+        Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nanswer"),
+        Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-le"),
+    ]);
+    move |method, params| {
+        let body =
+            serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let response = solo.http("POST", "/", body.to_string());
+        serde_json::from_slice(&response.body).expect("JSON")
+    }
+}
+
+#[test]
+fn a_client_sends_and_has_its_receipt_and_a_simulation_calls_nobody() {
+    let mut client = client();
+    let raw = |nonce| {
+        let transaction = TxEip1559 {
+            chain_id: dev::CHAIN_ID,
+            nonce,
+            gas_limit: 3_000_000,
+            max_fee_per_gas: 1,
+            to: TxKind::Call(TWICE),
+            input: question().into(),
+            ..Default::default()
+        };
+        format!(
+            "0x{}",
+            hex::encode(dev::sign(transaction, &dev::ACCOUNTS[0].key))
+        )
+    };
+    let call = serde_json::json!({
+        "to": system::EXTERNAL,
+        "data": format!("0x{}", hex::encode(question())),
+    });
+    for method in ["eth_call", "eth_estimateGas"] {
+        let said = client(method, serde_json::json!([call]));
+        let message = said["error"]["message"].as_str().expect("an error");
+        assert!(
+            message.contains("nothing is called outside in a simulation"),
+            "{message}"
+        );
+    }
+    // The simulations took none of the answers: one whole, one that was cut off.
+    let sent = client("eth_sendRawTransaction", serde_json::json!([raw(0)]));
+    let receipt = client(
+        "eth_getTransactionReceipt",
+        serde_json::json!([sent["result"]]),
+    );
+    assert_eq!(receipt["result"]["status"], "0x1");
+    let mut slot = |n: u64| {
+        let at = serde_json::json!([TWICE, format!("0x{n:x}"), "latest"]);
+        let word = client("eth_getStorageAt", at)["result"].clone();
+        word.as_str()
+            .expect("a word")
+            .parse::<U256>()
+            .expect("a number")
+    };
+    let succeeded = [slot(2), slot(3)].map(|word| word.to::<u64>());
+    assert_eq!((slot(0).to::<u64>(), succeeded), (200, [1, 0]));
+    assert_eq!(slot(1), failed());
+}
+
 #[test]
 fn others_of_the_batch_go_on() {
     let mut world = World::new();

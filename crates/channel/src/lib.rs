@@ -30,7 +30,7 @@ pub use certificate::{
 pub use flow::{Broken, Channel, NotSent, Peer};
 pub use identity::{Identity, KeyMismatch};
 pub use names::{ADMINISTRATIVE, HTTP1, NODE, protocol_name};
-pub use outside::{BadAuthority, Known, check_authority};
+pub use outside::{BadAuthority, Known};
 pub use remote::RemoteKey;
 pub use settings::{Acceptor, Connector, Trust};
 

@@ -53,14 +53,6 @@ impl Connector {
     }
 }
 
-/// Whether this is the certificate of an authority, as [`Known::ByAuthority`] wants it.
-///
-/// # Errors
-/// [`BadAuthority`].
-pub fn check_authority(der: &[u8]) -> Result<(), BadAuthority> {
-    by_authority(der.to_vec()).map(|_| ())
-}
-
 fn by_authority(der: Vec<u8>) -> Result<Arc<WebPkiServerVerifier>, BadAuthority> {
     let mut roots = RootCertStore::empty();
     roots

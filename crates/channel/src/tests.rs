@@ -97,6 +97,111 @@ fn node_pair() -> (Connector, Acceptor) {
     )
 }
 
+/// A server outside: an ordinary certificate for a name, by an authority or by itself.
+fn outside(name: &str, authority: Option<&(SigningKey, Certificate)>) -> Acceptor {
+    let key = key(20);
+    let request = CertificateRequest {
+        common_name: "server",
+        dns_names: vec![name.into()],
+        not_before: Millis(DAY),
+        not_after: Millis(9 * DAY),
+        authority: false,
+        extensions: vec![],
+        serial: [4; 16],
+    };
+    let certificate = match authority {
+        Some((by, certificate)) => issue(key.public(), &request, by, Some(certificate)),
+        None => issue(key.public(), &request, &key, None),
+    };
+    let identity = Identity::new(&key, &[certificate]).expect("its own certificate");
+    Acceptor::without_certificates(&identity, &[HTTP1])
+}
+
+fn authority(seed: u8) -> (SigningKey, Certificate) {
+    let key = key(seed);
+    let request = CertificateRequest {
+        common_name: "authority",
+        dns_names: vec![],
+        not_before: Millis(DAY),
+        not_after: Millis(9 * DAY),
+        authority: true,
+        extensions: vec![],
+        serial: [5; 16],
+    };
+    let certificate = issue(key.public(), &request, &key, None);
+    (key, certificate)
+}
+
+#[test]
+fn a_server_outside_is_known_by_its_key_whatever_its_certificate_says() {
+    let pin = |seed: u8| crypto::sha256(&key(seed).public().to_spki());
+    let acceptor = outside("somewhere.else", None);
+    let connector = Connector::outside(Known::ByKey(vec![pin(19), pin(20)])).expect("keys");
+    let mut pair = Pair::open(&connector, &acceptor);
+    let peer = pair.client.ready().expect("open");
+    assert!(peer.chain.is_empty() && peer.alpn.as_deref() == Some(HTTP1));
+    assert!(
+        pair.server.ready().expect("open").chain.is_empty(),
+        "it shows no certificate"
+    );
+    pair.client.send(b"question").expect("open");
+    pair.carry(7).expect("both are willing");
+    assert_eq!(pair.at_server, b"question");
+    for keys in [vec![pin(19)], vec![]] {
+        let connector = Connector::outside(Known::ByKey(keys)).expect("keys");
+        let broken = Pair::new(&connector, &acceptor).carry(usize::MAX);
+        assert!(
+            matches!(broken, Err(("client", Broken::Untrusted(_)))),
+            "{broken:?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_outside_is_known_by_its_authority_for_its_name_and_time() {
+    let ours = authority(21);
+    let der = ours.1.der().to_vec();
+    let known = |der: &[u8], now| Known::ByAuthority {
+        der: der.to_vec(),
+        now: Millis(now),
+    };
+    let good = outside("vn.example", Some(&ours));
+    let connector = Connector::outside(known(&der, 2 * DAY)).expect("an authority");
+    Pair::open(&connector, &good);
+    let refused = [
+        (
+            "another name",
+            outside("other.example", Some(&ours)),
+            known(&der, 2 * DAY),
+        ),
+        (
+            "another authority",
+            outside("vn.example", Some(&authority(22))),
+            known(&der, 2 * DAY),
+        ),
+        ("its own", outside("vn.example", None), known(&der, 2 * DAY)),
+        (
+            "too early",
+            outside("vn.example", Some(&ours)),
+            known(&der, 0),
+        ),
+        (
+            "too late",
+            outside("vn.example", Some(&ours)),
+            known(&der, 10 * DAY),
+        ),
+    ];
+    for (what, acceptor, known) in refused {
+        let connector = Connector::outside(known).expect("an authority");
+        let broken = Pair::new(&connector, &acceptor).carry(usize::MAX);
+        assert!(
+            matches!(broken, Err(("client", Broken::Untrusted(_)))),
+            "{what}: {broken:?}"
+        );
+    }
+    Connector::outside(known(b"no certificate", 2 * DAY)).expect_err("not a certificate");
+}
+
 #[test]
 fn both_ends_learn_who_holds_which_key_and_talk() {
     let (connector, acceptor) = node_pair();

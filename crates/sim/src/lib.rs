@@ -32,4 +32,5 @@ pub use world::run;
 pub mod parts {
     pub use crate::network::{Consortium, START, address};
     pub use crate::node::Node;
+    pub use crate::outside::asking;
 }

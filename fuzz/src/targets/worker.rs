@@ -85,6 +85,38 @@ pub fn bodies() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Whatever a system outside says, the unit that asked it comes to its end, and what it came to replays.
+pub fn reply(data: &[u8]) {
+    let machine = sim::parts::asking();
+    let mut solo = Solo::new(machine.clone(), adapter_kv::front(), "");
+    // Of these names one asks, whatever the others do.
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        solo.answers = [Bytes::copy_from_slice(data); 2].into();
+        let before = solo.worker.height();
+        let headers = [("coco-request-id", name)];
+        let answer = solo.http_with("PUT", "/kv/key", &headers, "value");
+        assert!(matches!(answer.status, 200..=204), "{}", answer.status);
+        assert_eq!(solo.worker.height(), before.next());
+        if solo.answers.len() < 2 {
+            let body = Body::decode(solo.bodies[&solo.worker.height().0].clone());
+            let answers = &body.expect("just made").units[0].0.answers;
+            assert!(!answers.is_empty(), "it went on without an answer");
+            return;
+        }
+    }
+    panic!("nobody asked");
+}
+
+pub fn replies() -> Vec<Vec<u8>> {
+    let texts: [&[u8]; 4] = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"HTTP/1.1 500 No\r\n\r\nuntil the end",
+        b"SSH-2.0-oracle\r\n",
+    ];
+    texts.map(<[u8]>::to_vec).to_vec()
+}
+
 /// A worker that is restored from anything says that it cannot be, or is ready and serves.
 pub fn restore(data: &[u8]) {
     let mut pieces = Pieces(data);

@@ -1,7 +1,8 @@
 //! Changes: each has one form in every encoding, is shown before it is voted on, and does what was shown.
 
 use expect_test::expect;
-use governance::{Change, ChangeKind, Constitution, Draft, Listed, Policy, Role};
+use governance::{Change, ChangeKind, Constitution, Draft, Endpoint, Listed, Method, Policy, Role};
+use types::Digest;
 
 use crate::script::{Script, add_actor, image, measured, rule, setting, slot, slot_at};
 use crate::share_keys::share_key;
@@ -67,11 +68,31 @@ fn one_of_each(script: &Script) -> Vec<Change> {
             protocol: "kv".into(),
             access: governance::Access::Confidential,
         },
+        Change::SetEndpoint {
+            protocol: "kv".into(),
+            endpoint: endpoint("rates"),
+        },
         Change::TransferLeadership(slot("ada")),
         Change::RevokeSessions {
             actor: "ada".into(),
         },
     ]
+}
+
+fn endpoint(name: &str) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        address: "rates.example:443".into(),
+        keys: vec![Digest([7; 32]), Digest([8; 32])],
+        authority: None,
+        methods: [Method::Get, Method::Post].into(),
+        paths: vec!["/v1".into(), "/v2/eur".into()],
+        callers: ["0xc0".into(), "0xc1".into()].into(),
+        request_bytes_max: 1000,
+        reply_bytes_max: 2000,
+        time_max_ms: 3000,
+        calls_max: 4,
+    }
 }
 
 /// Certificates are signed anew in each run, so their fingerprints differ.
@@ -128,6 +149,7 @@ fn one_proposal_changes_everything_at_once() {
         + node bob.example:9002: bob
         + participants propose node: yes
         + policy leader-verifies-signatures: yes
+        + protocol kv, endpoint rates: rates.example:443, keys 0707070707070707070707070707070707070707070707070707070707070707 0808080808080808080808080808080808080808080808080808080808080808, GET POST /v1 /v2/eur for 0xc0 0xc1, at most 1000 bytes out and 2000 in, 3000 ms, 4 at once
         + rule second: accepts add-node when proposer.owns and owner.nodes <= 2
         + share key of ada: 9479db04bd5945abc1e6fe7715769aef1e513795a83a9f14bc38428ffd7dde12
         + voting on node: one
@@ -163,11 +185,77 @@ fn one_proposal_changes_everything_at_once() {
                 Change::RemovePolicy {
                     name: "leader-verifies-signatures".into(),
                 },
+                Change::RemoveEndpoint {
+                    protocol: "kv".into(),
+                    endpoint: "rates".into(),
+                },
             ],
         )
         .expect("all there");
     script.votes(back, "ada=for eve=for");
     assert!(script.constitution().policies.is_empty());
+    let kv = script.constitution().protocol("kv").expect("listed");
+    assert!(kv.endpoints.is_empty());
+}
+
+#[test]
+fn an_endpoint_is_set_replaced_and_removed_and_its_protocol_must_be_there() {
+    let mut script = Script::new(3, |_| ());
+    let set = |protocol: &str, endpoint: Endpoint| {
+        [Change::SetEndpoint {
+            protocol: protocol.into(),
+            endpoint,
+        }]
+    };
+    let remove = |name: &str| {
+        [Change::RemoveEndpoint {
+            protocol: "kv".into(),
+            endpoint: name.into(),
+        }]
+    };
+    let before = script.constitution().digest();
+    script
+        .propose("ada", &set("other", endpoint("a")))
+        .expect_err("no such protocol");
+    script
+        .propose("ada", &remove("a"))
+        .expect_err("no such endpoint");
+    let nobody = Endpoint {
+        keys: Vec::new(),
+        ..endpoint("a")
+    };
+    script
+        .propose("ada", &set("kv", nobody))
+        .expect_err("nothing says who it is");
+    for (name, millis) in [("b", 1), ("a", 2), ("b", 3)] {
+        let endpoint = Endpoint {
+            time_max_ms: millis,
+            ..endpoint(name)
+        };
+        let change = set("kv", endpoint);
+        assert_eq!(
+            change[0].kinds(script.constitution()),
+            [ChangeKind::Protocol].into()
+        );
+        let number = script.propose("ada", &change).expect("possible");
+        script.votes(number, "ada=for bob=for");
+        script
+            .propose("ada", &change)
+            .expect_err("it is so already");
+    }
+    let kv = script.constitution().protocol("kv").expect("listed");
+    let listed: Vec<_> = kv
+        .endpoints
+        .iter()
+        .map(|e| (&*e.name, e.time_max_ms))
+        .collect();
+    assert_eq!(listed, [("a", 2), ("b", 3)]);
+    // A constitution that never had one is the same to the byte.
+    for name in ["a", "b"] {
+        let number = script.propose("ada", &remove(name)).expect("there");
+        script.votes(number, "ada=for bob=for");
+    }
+    assert_eq!(script.constitution().digest(), before);
 }
 
 #[test]
@@ -207,6 +295,10 @@ fn changes_have_one_form_in_each_encoding() {
         Change::SetProtocolVersion {
             protocol: "kv".into(),
             version: 2,
+        },
+        Change::RemoveEndpoint {
+            protocol: "kv".into(),
+            endpoint: "rates".into(),
         },
         Change::ReadmitNode(slot("ada")),
         Change::RemoveCode(measured(MEASUREMENT)),
@@ -261,7 +353,18 @@ fn changes_have_one_form_in_each_encoding() {
 
 #[test]
 fn a_diff_tells_every_change_of_the_text() {
-    let base = Script::new(3, |_| ()).constitution().clone();
+    let mut base = Script::new(3, |_| ()).constitution().clone();
+    base.protocols[0].endpoints = vec![endpoint("rates")];
+    let mut certified = endpoint("certified");
+    certified.keys.clear();
+    certified.authority = Some(base.tee.accepted[0].roots[0].clone());
+    base.protocols[0].endpoints.push(certified);
+    base.sort();
+    base.validate().expect("endpoints in order");
+    let read = Constitution::from_toml(&base.to_toml()).expect("own text");
+    assert_eq!(read, base);
+    let read = Constitution::from_cbor(&base.to_cbor()).expect("own bytes");
+    assert_eq!(read, base);
     assert_eq!(base.diff(&base), Vec::<String>::new());
     let text: toml::Table = base.to_toml().parse().expect("own text");
     // Every leaf of the text, changed by itself, gives a line.
