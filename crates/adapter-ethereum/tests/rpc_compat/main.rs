@@ -156,7 +156,7 @@ fn every_vector_is_answered_as_written_or_as_listed() {
                     error["error"].as_object_mut().map(|e| e.remove("message"));
                 }
             }
-            if vector.is_shape {
+            if vector.is_shape && !vector.name.starts_with("debug_trace") {
                 compare::shapes("", &expected, &found, &mut differences);
             } else {
                 compare::values("", &expected, &found, &mut differences);

@@ -10,8 +10,9 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::Deserialize;
 
 use super::super::envelope::{RpcError, Stop};
-use super::super::params::{Quantity, Slot};
+use super::super::params::{Params, Quantity, Slot};
 use crate::execute::Executor;
+use crate::settings::Rules;
 
 /// Most accounts and slots of all overrides of one request.
 const OVERRIDES_MAX: usize = 10_000;
@@ -135,5 +136,60 @@ impl StateOverrides {
         }
         system.moved = moved;
         Ok(())
+    }
+}
+
+/// What is supposed besides, with an executor that supposes it.
+#[derive(Debug, Default)]
+pub(crate) struct Supposed {
+    state: Option<StateOverrides>,
+    block: Option<BlockOverrides>,
+}
+
+impl Supposed {
+    /// The overrides at this place of the parameters and behind it: on a transparent network.
+    pub(crate) fn of(params: &Params<'_>, i: usize, rules: &Rules) -> Result<Self, RpcError> {
+        if rules.access().is_some() {
+            for i in [i, i + 1] {
+                let given = params.optional::<serde_json::Value>(i)?;
+                if given.is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
+                    return Err(RpcError::invalid_params(
+                        "state and block overrides are not available on this network",
+                    ));
+                }
+            }
+            return Ok(Self::default());
+        }
+        Self::new(params.optional(i)?, params.optional(i + 1)?)
+    }
+
+    pub(crate) fn new(
+        state: Option<StateOverrides>,
+        block: Option<BlockOverrides>,
+    ) -> Result<Self, RpcError> {
+        if let Some(state) = &state {
+            state.count(&mut 0)?;
+        }
+        Ok(Self { state, block })
+    }
+
+    pub(crate) fn apply(self, executor: &mut Executor<'_>) -> Result<(), Stop> {
+        if let Some(over) = self.block {
+            let mut block = executor.block().clone();
+            let set = |to: &mut U256, value: Option<Quantity>| {
+                *to = value.map_or(*to, |value| U256::from(value.0));
+            };
+            set(&mut block.number, over.number);
+            set(&mut block.timestamp, over.time);
+            block.gas_limit = over.gas_limit.map_or(block.gas_limit, |gas| gas.0);
+            block.beneficiary = over.fee_recipient.unwrap_or(block.beneficiary);
+            block.prevrandao = over.prev_randao.or(block.prevrandao);
+            block.basefee = over.base_fee_per_gas.map_or(block.basefee, |fee| fee.0);
+            executor.enter_block(block);
+        }
+        match self.state {
+            Some(state) => state.apply(executor),
+            None => Ok(()),
+        }
     }
 }
