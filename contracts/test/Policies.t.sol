@@ -78,8 +78,11 @@ abstract contract Asks {
     function transfer(address from, address to) internal pure returns (bytes32[] memory topics) {
         topics = new bytes32[](3);
         topics[0] = keccak256("Transfer(address,address,uint256)");
-        topics[1] = bytes32(uint256(uint160(from)));
-        topics[2] = bytes32(uint256(uint160(to)));
+        (topics[1], topics[2]) = (word(from), word(to));
+    }
+
+    function word(address account) internal pure returns (bytes32) {
+        return bytes32(uint256(uint160(account)));
     }
 
     function needs(bool fact, string memory what) internal pure {
@@ -150,6 +153,11 @@ contract ERC721PolicyTest is Asks {
         bytes memory approved = abi.encodeCall(ERC721.isApprovedForAll, (ADA, SHOP));
         needs(calls(policy, SHOP, approved) && !calls(policy, EVE, approved), "operators");
         needs(sees(policy, ADA, transfer(address(0), ADA)) && !sees(policy, EVE, transfer(ADA, SHOP)), "logs");
+        bytes memory moves = abi.encodeCall(ERC721.getApproved, (7));
+        bytes memory held = abi.encodeCall(ERC721.balanceOf, (ADA));
+        needs(calls(policy, ADA, moves) && !calls(policy, EVE, moves), "who may move it");
+        needs(calls(policy, ADA, held) && !calls(policy, EVE, held), "how many");
+        needs(calls(policy, EVE, abi.encodeCall(ERC721.transferFrom, (EVE, ADA, 8))), "everybody may send");
     }
 }
 
@@ -164,6 +172,16 @@ contract ERC1155PolicyTest is Asks {
         accounts[1] = SHOP;
         needs(!calls(policy, ADA, abi.encodeCall(ERC1155.balanceOfBatch, (accounts, ids))), "mixed");
         needs(!calls(policy, EVE, abi.encodeCall(ERC1155.balanceOf, (ADA, 1))), "another's");
+    }
+
+    function test_transfers_are_seen_by_operator_sender_and_recipient() public view {
+        bytes32[] memory topics = new bytes32[](4);
+        topics[0] = keccak256("TransferSingle(address,address,address,uint256,uint256)");
+        (topics[1], topics[2], topics[3]) = (word(address(0x09)), word(ADA), word(SHOP));
+        needs(sees(policy, address(0x09), topics) && sees(policy, ADA, topics) && sees(policy, SHOP, topics), "all");
+        needs(!sees(policy, EVE, topics), "no fourth");
+        bytes memory approved = abi.encodeCall(ERC1155.isApprovedForAll, (ADA, SHOP));
+        needs(calls(policy, ADA, approved) && calls(policy, SHOP, approved) && !calls(policy, EVE, approved), "both");
     }
 }
 

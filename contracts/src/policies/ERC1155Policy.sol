@@ -5,6 +5,7 @@ import {LogView, Policy, Reader} from "./Policy.sol";
 
 /// @title Many tokens whose balances are their holders' business
 contract ERC1155Policy is Policy {
+    /// @param target_ The contract that this answers for.
     constructor(address target_) Policy(target_) {}
 
     /// @dev TransferSingle, TransferBatch and ApprovalForAll name operator, sender and recipient in topics.

@@ -7,6 +7,7 @@ import {LogView, Policy, Reader} from "./Policy.sol";
 /// @notice Everybody learns the token's name, symbol, decimals and supply. Balances and allowances are told
 /// to those whom they concern, transfers to sender and recipient. Everybody may transact.
 contract ERC20Policy is Policy {
+    /// @param target_ The contract that this answers for.
     constructor(address target_) Policy(target_) {}
 
     function _log(Reader calldata reader, LogView calldata log) internal pure override returns (bool) {

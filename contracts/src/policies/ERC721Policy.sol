@@ -3,7 +3,12 @@ pragma solidity ^0.8.24;
 
 import {LogView, Policy, Reader} from "./Policy.sol";
 
+/// @title What is asked of a token
+/// @dev OpenZeppelin's IERC721, as far as it is needed.
 interface IOwned {
+    /// @notice The owner of a token; reverts if there is none.
+    /// @param tokenId The token.
+    /// @return Its owner.
     function ownerOf(uint256 tokenId) external view returns (address);
 }
 
@@ -11,6 +16,7 @@ interface IOwned {
 /// @notice Everybody learns name and symbol. Who owns a token, its URI and who may move it is told to its
 /// owner; balances and operators to those whom they concern.
 contract ERC721Policy is Policy {
+    /// @param target_ The contract that this answers for.
     constructor(address target_) Policy(target_) {}
 
     function _log(Reader calldata reader, LogView calldata log) internal pure override returns (bool) {

@@ -3,7 +3,11 @@ pragma solidity ^0.8.24;
 
 import {ICocoAccess, LogView, Policy, Reader} from "./Policy.sol";
 
+/// @title What is asked of an owned contract
+/// @dev OpenZeppelin's Ownable, as far as it is needed.
 interface IOwnable {
+    /// @notice Whose the contract is.
+    /// @return The owner; zero for nobody.
     function owner() external view returns (address);
 }
 
@@ -14,6 +18,8 @@ contract OwnablePolicy is Policy {
     /// @notice Functions that everybody may call.
     mapping(bytes4 selector => bool) public isOpen;
 
+    /// @param target_ The contract that this answers for.
+    /// @param open Functions that everybody may call.
     constructor(address target_, bytes4[] memory open) Policy(target_) {
         for (uint256 i = 0; i < open.length; i++) {
             isOpen[open[i]] = true;

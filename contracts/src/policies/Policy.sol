@@ -13,11 +13,14 @@ abstract contract Policy is ICocoAccess {
     /// @notice The contract that this answers for.
     address public immutable target;
 
+    /// @param target_ The contract that this answers for.
     constructor(address target_) {
         target = target_;
     }
 
-    /// @notice ERC-165.
+    /// @notice ERC-165: this declares ICocoAccess.
+    /// @param id The interface.
+    /// @return Whether this implements it.
     function supportsInterface(bytes4 id) external pure returns (bool) {
         return id == type(ICocoAccess).interfaceId || id == 0x01ffc9a7;
     }
