@@ -93,6 +93,15 @@ class ByHand:
 
     # Of the constitution, in TOML, where the defaults do not fit a test.
     settings_lines = ()
+    # The one protocol, who reads what of it, its part of the constitution in TOML, and its genesis settings.
+    protocol, access = "kv", "transparent"
+    protocol_lines = ()
+    genesis = "{}"
+
+    @property
+    def customers(self):
+        """The participants by name, with their files."""
+        return {"adventure": self.customer}
 
     def __init__(self, directory):
         self.directory = directory
@@ -109,20 +118,20 @@ class ByHand:
         def text(path):
             return json.dumps(pathlib.Path(path).read_text())
 
-        settings = self.directory / "kv.json"
-        settings.write_text("{}")
+        settings = self.directory / f"{self.protocol}.json"
+        settings.write_text(self.genesis)
         lines = [f'network = "{name}"', "genesis_time_ms = 1700000000000"]
         lines += self.settings_lines
-        for actor, files in [*self.actors.items(), ("adventure", self.customer)]:
-            role = "participant" if actor == "adventure" else "member"
+        for actor, files in [*self.actors.items(), *self.customers.items()]:
+            role = "participant" if actor in self.customers else "member"
             lines += ["[[actors]]", f'name = "{actor}"', f'roles = ["{role}"]']
             lines += [f"certificates = [{text(files['certificate'])}]"]
             if actor in self.addresses:
                 lines += [f'share_key = "{files["share_key"]}"']
         for owner, address in self.addresses.items():
             lines += ["[[nodes]]", f'owner = "{owner}"', f'address = "{address}"']
-        lines += ["[[protocols]]", 'name = "kv"', "version = 1", 'access = "transparent"']
-        lines += [f'settings_digest = "{hashlib.sha256(settings.read_bytes()).hexdigest()}"']
+        lines += ["[[protocols]]", f'name = "{self.protocol}"', "version = 1", f'access = "{self.access}"']
+        lines += [f'settings_digest = "{hashlib.sha256(settings.read_bytes()).hexdigest()}"', *self.protocol_lines]
         roots = ", ".join(text(files["platform_root"]) for files in self.actors.values())
         lines += ["[tee]", 'strength_min = "software"', "evidence_age_max_ms = 60000"]
         lines += ["[[tee.accepted]]", 'platform = "software"', f"roots = [{roots}]"]
@@ -150,9 +159,9 @@ class ByHand:
                 "metrics": f"127.0.0.1:{free_port()}",
             },
             "protocols": {
-                "kv": {
+                self.protocol: {
                     "listen": f"127.0.0.1:{free_port()}",
-                    "settings": str(self.directory / "kv.json"),
+                    "settings": str(self.directory / f"{self.protocol}.json"),
                 }
             },
             "agent": {"identity": files["agent"], "share_key": files["share"]},

@@ -1,5 +1,6 @@
 """Fixtures: one network that the peaceful tests share; tests that break something start their own."""
 
+import confidential as private
 import network as networks
 import pytest
 
@@ -12,4 +13,11 @@ def pytest_configure():
 @pytest.fixture(scope="session")
 def shared():
     with networks.running() as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def confidential():
+    """A network whose members, users and contracts see what concerns them."""
+    with private.running() as network:
         yield network

@@ -86,7 +86,7 @@ class Asker:
             "value": value,
             "data": data,
         }
-        signed = account.sign_transaction(fields | ({"to": to} if to else {}))
+        signed = account.sign_transaction(fields | ({"to": Web3.to_checksum_address(to)} if to else {}))
         raw = "0x" + bytes(signed.raw_transaction).hex()
         sent = self.result(url, "eth_sendRawTransaction", raw, headers=headers)
         receipt = self.result(url, "eth_getTransactionReceipt", sent, headers=headers)

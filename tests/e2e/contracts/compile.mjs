@@ -1,4 +1,5 @@
-// Compiles Token.sol with the pinned solc and writes {abi, bytecode} to the file named on the command line.
+// Compiles Token.sol and a policy for it with the pinned solc; writes NAME.json, {abi, bytecode}, into the directory
+// named on the command line.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -7,14 +8,21 @@ import { fileURLToPath } from "node:url";
 const require = createRequire(import.meta.url);
 const solc = require("solc");
 const here = dirname(fileURLToPath(import.meta.url));
+const policies = "../../../contracts/src/policies";
 
+const read = (path) => ({ content: readFileSync(join(here, path), "utf8") });
 const input = {
   language: "Solidity",
-  sources: { "Token.sol": { content: readFileSync(join(here, "Token.sol"), "utf8") } },
+  sources: {
+    "Token.sol": read("Token.sol"),
+    "policies/ERC20Policy.sol": read(`${policies}/ERC20Policy.sol`),
+    "policies/Policy.sol": read(`${policies}/Policy.sol`),
+    "ICocoAccess.sol": read(`${policies}/../ICocoAccess.sol`),
+  },
   settings: {
     optimizer: { enabled: true, runs: 200 },
     evmVersion: "cancun",
-    outputSelection: { "*": { Token: ["abi", "evm.bytecode.object"] } },
+    outputSelection: { "*": { Token: ["abi", "evm.bytecode.object"], ERC20Policy: ["abi", "evm.bytecode.object"] } },
   },
 };
 const imports = (path) => ({
@@ -25,5 +33,8 @@ const errors = (output.errors ?? []).filter((error) => error.severity === "error
 if (errors.length) {
   throw new Error(errors.map((error) => error.formattedMessage).join("\n"));
 }
-const token = output.contracts["Token.sol"].Token;
-writeFileSync(process.argv[2], JSON.stringify({ abi: token.abi, bytecode: "0x" + token.evm.bytecode.object }));
+for (const contracts of Object.values(output.contracts)) {
+  for (const [name, { abi, evm }] of Object.entries(contracts)) {
+    writeFileSync(join(process.argv[2], `${name}.json`), JSON.stringify({ abi, bytecode: "0x" + evm.bytecode.object }));
+  }
+}
