@@ -38,7 +38,7 @@ type Ctx<'a> = MainnetContext<Overlay<'a>>;
 #[derive(Debug)]
 pub(crate) enum Tracer {
     Steps(Box<Steps>),
-    Frames(Frames),
+    Frames(Box<Frames>),
 }
 
 impl Tracer {

@@ -107,7 +107,7 @@ impl Wanted {
     fn tracer(&self) -> Option<Tracer> {
         match self {
             Self::Steps(options) => Some(Tracer::Steps(Box::new(Steps::new(*options)))),
-            Self::Calls { .. } | Self::Flat => Some(Tracer::Frames(Frames::new())),
+            Self::Calls { .. } | Self::Flat => Some(Tracer::Frames(Box::new(Frames::new()))),
             Self::State { .. } => None,
         }
     }

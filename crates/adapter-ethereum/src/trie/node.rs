@@ -49,12 +49,16 @@ pub(super) fn nibbles(key: &B256) -> Path {
 /// Yellow Paper, appendix C: hexadecimal prefix encoding.
 fn packed(path: &[u8], is_leaf: bool) -> Vec<u8> {
     let flag = if is_leaf { 2 } else { 0 };
-    let (first, rest) = if path.len() % 2 == 1 {
+    let (first, rest) = if !path.len().is_multiple_of(2) {
         ((flag + 1) << 4 | path[0], &path[1..])
     } else {
         (flag << 4, path)
     };
-    let pairs = rest.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
+    let pairs = rest
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[high, low]| high << 4 | low);
     std::iter::once(first).chain(pairs).collect()
 }
 

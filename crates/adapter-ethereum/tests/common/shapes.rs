@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+/// Members of an object, each with "may be absent".
+type Members = BTreeMap<String, (bool, Shape)>;
+
 #[derive(Debug, Clone)]
 enum Shape {
     /// One of the words at the head of the file.
     Word(String),
     Literal(String),
     List(Box<Shape>),
-    /// Members with "may be absent", and what those of any other name are.
-    Object(BTreeMap<String, (bool, Shape)>, Option<Box<Shape>>),
+    /// Members, and what those of any other name are.
+    Object(Members, Option<Box<Shape>>),
     Any(Vec<Shape>),
     /// Members of other objects, until all names are known.
     Spread(Vec<String>, Box<Shape>),
@@ -199,7 +202,7 @@ impl Shapes {
             .collect()
     }
 
-    fn members(&self, shape: &Shape) -> (BTreeMap<String, (bool, Shape)>, Option<Box<Shape>>) {
+    fn members(&self, shape: &Shape) -> (Members, Option<Box<Shape>>) {
         match shape {
             Shape::Object(members, others) => (members.clone(), others.clone()),
             Shape::Word(name) => self.members(&self.names[name]),
@@ -287,7 +290,7 @@ fn is_word(word: &str, value: &Value) -> bool {
             let is_short = digits == "0" || !digits.starts_with('0');
             is_hex(digits) && is_short && (1..=64).contains(&digits.len())
         }),
-        "bytes" => digits.is_some_and(|digits| is_hex(digits) && digits.len() % 2 == 0),
+        "bytes" => digits.is_some_and(|digits| is_hex(digits) && digits.len().is_multiple_of(2)),
         _ => {
             let length = word.strip_prefix('b').and_then(|n| n.parse::<usize>().ok());
             let length = length.unwrap_or_else(|| panic!("no shape has the name {word}"));

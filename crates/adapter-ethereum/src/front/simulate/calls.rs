@@ -98,7 +98,7 @@ impl Calls<'_, '_> {
         self.executor
             .configure(|cfg| cfg.disable_base_fee = !self.validation && is_free);
         let frames = Frames::with(self.transfers, self.next_log, *self.bytes_left);
-        self.executor.tracer = Some(Tracer::Frames(frames));
+        self.executor.tracer = Some(Tracer::Frames(Box::new(frames)));
         let result = self.executor.apply(environment, &hash, ActorId::ZERO);
         let Some(Tracer::Frames(frames)) = self.executor.tracer.take() else {
             unreachable!("set above")
