@@ -26,6 +26,9 @@ fn place(number: u64) -> Bytes {
 
 /// Notes what these changes will replace, before they are written.
 pub(crate) fn note(changes: &Changes, exec: &mut dyn Exec) -> Result<(), Lost> {
+    if changes.accounts.is_empty() && changes.slots.is_empty() {
+        return Ok(());
+    }
     let accounts = changes
         .accounts
         .keys()

@@ -49,6 +49,7 @@ fn settings() -> String {
         (STATIC, format!("{copy}5f5f365f73{external}5afa6001015f55")),
     ];
     let mut settings = dev::settings(dev::CHAIN_ID);
+    settings.rules.states_kept = 4;
     for (address, code) in contracts {
         let account = adapter_ethereum::Alloc {
             code: Some(hex::decode(code).expect("hex").into()),
@@ -257,6 +258,14 @@ fn a_client_sends_and_has_its_receipt_and_a_simulation_calls_nobody() {
     let succeeded = [slot(2), slot(3)].map(|word| word.to::<u64>());
     assert_eq!((slot(0).to::<u64>(), succeeded), (200, [1, 0]));
     assert_eq!(slot(1), failed());
+    // A trace tells what was answered then, and calls nobody: both answers are used up.
+    let calls = serde_json::json!([sent["result"], {"tracer": "callTracer"}]);
+    let traced = client("debug_traceTransaction", calls)["result"].clone();
+    assert_eq!(traced["gasUsed"], receipt["result"]["gasUsed"]);
+    assert_eq!(traced["calls"].as_array().map(Vec::len), Some(2));
+    let answer = traced["calls"][0]["output"].as_str().expect("bytes");
+    assert!(answer.contains(&hex::encode("answer")), "{answer}");
+    assert!(traced["calls"][1]["error"].is_string(), "{traced}");
 }
 
 #[test]
