@@ -91,7 +91,8 @@ pub fn reply(data: &[u8]) {
     let mut solo = Solo::new(machine.clone(), adapter_kv::front(), "");
     // Of these names one asks, whatever the others do.
     for name in ["a", "b", "c", "d", "e", "f"] {
-        solo.answers = [Bytes::copy_from_slice(data); 2].into();
+        let said = Bytes::copy_from_slice(data);
+        solo.answers = [said.clone(), said].into();
         let before = solo.worker.height();
         let headers = [("coco-request-id", name)];
         let answer = solo.http_with("PUT", "/kv/key", &headers, "value");
