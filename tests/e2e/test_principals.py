@@ -22,7 +22,7 @@ from eth_account.messages import encode_typed_data
 from network import COCO
 from principals import IDENTITY, Asker, Issuer, bearer, call, end_users, selector, text, word
 from web3 import Web3
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 
@@ -125,12 +125,15 @@ def test_a_revocation_ends_live_sockets_and_their_subscriptions_before_they_hear
             heard = None
             while heard != receipt["blockHash"]:
                 heard = json.loads(socket.recv(20))["params"]["result"].get("hash")
-        # A new socket gets nothing, either.
+        # A new socket gets nothing, either; a token that no node made does not even open one.
         void = stack.enter_context(connect(f"{asker.node(1, 'wss')}/t/{tokens[ada.address]}", ssl=asker.trust))
         for asked in (call("eth_chainId"), call("eth_subscribe", "newHeads")):
             void.send(json.dumps(asked))
             answer = json.loads(void.recv(20))
             assert "result" not in answer and "sign in again" in answer["error"]["message"], answer
+        for path in ("", "/t/", f"/t/{tokens[ada.address][:-2]}00"):
+            with pytest.raises(InvalidStatus, match="401"):
+                connect(f"{asker.node(1, 'wss')}{path}", ssl=asker.trust)
 
 
 def signed_query(wallet, body, deadline, chain_id=31337):
@@ -176,6 +179,7 @@ def test_a_service_signs_each_query_and_keeps_no_token(asker):
         (signed_query(wallet, body, soon, chain_id=1), None),  # another network
         (signed_query(stranger, body, soon), None),  # bound to nobody
         ({"coco-query": "0x" + stranger.address[2:] + good[42:]}, None),  # signed by another than it says
+        ({"coco-query": good[:-2] + "ff"}, None),
         ({"coco-query": good[:-2]}, None),
         ({"coco-query": good} | bearer("coco1"), None),  # two of them
     ):

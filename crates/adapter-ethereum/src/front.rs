@@ -300,6 +300,9 @@ impl Front for EthereumFront {
         let carried = match Carried::of(request) {
             Carried::Query(_) => Carried::Refused("a signed query signs one request"),
             Carried::Nothing if caller.is_nobody() => Carried::Refused("sign in first: GET /siwe"),
+            Carried::Token(token) if !self.shared.desk().is_ours(&token) => {
+                Carried::Refused("the token is not valid: sign in again")
+            }
             other => other,
         };
         if let Carried::Refused(reason) = carried {

@@ -29,7 +29,7 @@ pub const TRANSACTION_BYTES_MAX: usize = 128 << 10;
 const AUTHORIZATIONS_MAX: usize = 256;
 
 /// Half the order of secp256k1. EIP-2: a signature's s may not be larger.
-const HALF_ORDER: U256 = U256::from_limbs([
+pub(crate) const HALF_ORDER: U256 = U256::from_limbs([
     0xdfe9_2f46_681b_20a0,
     0x5d57_6e73_57a4_501d,
     0xffff_ffff_ffff_ffff,

@@ -339,6 +339,20 @@ fn a_revocation_closes_the_sockets_that_lived_by_the_token() {
             "{answer:?}"
         );
     }
+    // What no node made does not open one.
+    for headers in [
+        "",
+        "authorization: Bearer \r\n",
+        "authorization: Bearer coco100\r\n",
+    ] {
+        node.solo.open(24, "");
+        let upgrade = format!(
+            "GET / HTTP/1.1\r\nhost: vn\r\nupgrade: websocket\r\nconnection: upgrade\r\n{headers}\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let answer = node.solo.bytes(24, upgrade.into_bytes());
+        assert!(answer.starts_with(b"HTTP/1.1 401"), "{headers}");
+    }
     node.identity(ADA, 1, "revoke(address)", word(1));
     assert!(node.solo.closed(20) && !node.solo.closed(22));
     assert!(

@@ -135,6 +135,11 @@ impl Desk {
         self.keys.get_or_init(|| Keys::new(&self.seed))
     }
 
+    /// Whether a token is of this network's making; whether it still counts, each request asks.
+    pub(crate) fn is_ours(&self, token: &str) -> bool {
+        self.keys().open(token).is_some()
+    }
+
     /// 32 bytes that were never given before.
     fn dice(&mut self) -> B256 {
         self.made += 1;

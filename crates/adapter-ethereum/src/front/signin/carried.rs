@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Signature, U256, b256, keccak256};
 use types::Millis;
 
 use super::token::ACCOUNTS_MAX;
-use crate::transaction::recover;
+use crate::transaction::{HALF_ORDER, recover};
 
 /// How far ahead the deadline of a signed query may be.
 const QUERY_SECONDS_MAX: u64 = 300;
@@ -93,7 +93,7 @@ fn query(value: &str) -> Carried {
         Some(Query {
             account: Address::new(*account),
             deadline_seconds: u64::from_be_bytes(*deadline),
-            signature: Signature::from_raw(signature).ok()?,
+            signature: wallet_signature(signature)?,
         })
     };
     read().map_or(
@@ -138,6 +138,20 @@ impl Query {
             _ => Err("the signed query is not signed by its account for this body"),
         }
     }
+}
+
+/// A signature as wallets write it: r, a low s, and v as 27 or 28, or as 0 or 1. One signature has one form for each
+/// of the two ways to count.
+pub(super) fn wallet_signature(bytes: &[u8]) -> Option<Signature> {
+    let (signature, v) = bytes.split_last_chunk::<1>()?;
+    let odd = match v {
+        [0 | 27] => false,
+        [1 | 28] => true,
+        _ => return None,
+    };
+    let signature: &[u8; 64] = signature.try_into().ok()?;
+    let signature = Signature::from_bytes_and_parity(signature, odd);
+    (signature.s() <= HALF_ORDER).then_some(signature)
 }
 
 /// What EIP-712 signs for a query.
@@ -227,6 +241,27 @@ mod tests {
                 "{headers:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_signature_is_written_in_one_way_for_each_count_of_v() {
+        let mut written = [1; 65];
+        for v in 0..=255 {
+            written[64] = v;
+            let parity = wallet_signature(&written).map(|signature| signature.v());
+            let expected = match v {
+                0 | 27 => Some(false),
+                1 | 28 => Some(true),
+                _ => None,
+            };
+            assert_eq!(parity, expected, "{v}");
+        }
+        written[64] = 27;
+        assert!(wallet_signature(&written[..64]).is_none());
+        assert!(wallet_signature(&[written.as_slice(), &[0]].concat()).is_none());
+        // The same point with the other s.
+        written[32] = 0xff;
+        assert!(wallet_signature(&written).is_none());
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use adapter::{Caller, Context, Exchange, Progress, Request, Response};
-use alloy_primitives::{Signature, hex};
+use alloy_primitives::hex;
 use serde::Deserialize;
 use serde_json::json;
 use types::Millis;
 
+use super::carried::wallet_signature;
 use super::siwe::{MESSAGE_BYTES_MAX, Message, signing_hash};
 use super::token::{CHALLENGE_MS, Token};
 use super::{NOBODY, chain_id, now};
@@ -99,7 +100,7 @@ impl SignIn {
         }
         let signer = hex::decode(&signed.signature)
             .ok()
-            .and_then(|bytes| Signature::from_raw(&bytes).ok())
+            .and_then(|bytes| wallet_signature(&bytes))
             .and_then(|signature| recover(&signature, signing_hash(&signed.message)));
         if signer != Some(message.account) {
             return Err((403, "the message is not signed by its account"));
