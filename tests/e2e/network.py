@@ -96,7 +96,7 @@ class Network:
 
     def __init__(self, directory, *arguments):
         self.directory = pathlib.Path(directory)
-        self.port = free_port(2)
+        self.port = free_port(8)
         self.output = self.directory.with_suffix(".out")
         self.errors = self.directory.with_suffix(".err")
         began = time.monotonic()
@@ -110,7 +110,8 @@ class Network:
         self.facts = processes.wait_until("the sandbox is up", self._facts, 90)
         self.took = time.monotonic() - began
         self.nodes = [Node(self, facts) for facts in self.facts["nodes"]]
-        self.gateways = {entry["protocol"]: entry["address"] for entry in self.facts["gateways"]}
+        # The first of each protocol is the first participant's.
+        self.gateways = {entry["protocol"]: entry["address"] for entry in reversed(self.facts["gateways"])}
         self.rpc = f"http://{self.gateways['ethereum']}"
         self.ws = f"ws://{self.gateways['ethereum']}"
         self.participants = {entry["name"]: entry["identity"] for entry in self.facts["participants"]}

@@ -8,11 +8,10 @@ use std::time::Instant;
 use ::bench::{Endpoint, Load, Options, Problem, Report, Run, Via, Workload, measure};
 use clap::{Args, ValueEnum};
 use client::{Admin, Entrance, Identity, Surface, Trust};
-use governance::Access;
 
 use crate::failure::{Code, Doing, Failure};
 use crate::images::Images;
-use crate::sandbox::{self, Children, Plan, Sandbox, Wish};
+use crate::sandbox::{self, Children, Plan, Profile, Sandbox, Wish};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -200,14 +199,15 @@ async fn once(
             nodes: usize::from(arguments.nodes),
             protocols: &protocols,
             directory: directory.path(),
-            access: Access::Transparent,
+            profile: Profile::Transparent,
+            parts: sandbox::OPEN,
             genesis: load.genesis(),
         },
         &images,
     )?;
     let wanted = Sandbox::quiet(arguments.nodes, &protocols, arguments.images.as_deref());
     let mut children = Children::start(&plan, &wanted)?;
-    let identity = plan.participants[0].1.identity.clone();
+    let identity = plan.participants[0].files.identity.clone();
     let measured = async {
         let up = tokio::select! {
             up = sandbox::wait_until_all_vote(&plan, &identity) => up?,

@@ -1,4 +1,5 @@
-//! The door for end users: each request shows a token, and goes on in the name of the user's accounts.
+//! The door for accounts: each request goes on in the name of some accounts of the actor. They are those of
+//! the end user whose token it shows, or always the same.
 //!
 //! Requests are read and written anew by the same parser that the validating nodes use, so both agree on
 //! where one ends; what a client says about accounts by itself is left out. A WebSocket is opened by a
@@ -6,6 +7,7 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use base64::Engine as _;
 use bytes::BytesMut;
 use http1::{Options, Persistence, Received, Refusal, Request, Server};
@@ -15,9 +17,18 @@ use super::users::{User, Users};
 /// What a client does not say by itself.
 const OURS: [&str; 4] = ["authorization", "coco-accounts", "coco-query", "host"];
 
+/// For whose accounts requests go on.
+#[derive(Debug, Clone)]
+pub(crate) enum Who {
+    /// Those of the end user whose token a request shows.
+    Users(Arc<Users>),
+    /// Always these, whoever connects.
+    Accounts(Arc<[Address]>),
+}
+
 /// See the module's head.
 pub(super) struct Door {
-    users: Arc<Users>,
+    who: Who,
     server: Server,
     state: State,
 }
@@ -27,11 +38,11 @@ enum State {
     Requests,
     /// The node has not agreed to the WebSocket yet: what the client sends waits.
     Upgrading {
-        until: u64,
+        until: Option<u64>,
         waits: BytesMut,
     },
     Socket {
-        until: u64,
+        until: Option<u64>,
     },
     /// The client was refused; nothing more is taken from it.
     Refused,
@@ -46,9 +57,9 @@ pub(super) enum Then {
 }
 
 impl Door {
-    pub(super) fn new(users: Arc<Users>) -> Self {
+    pub(super) fn new(who: Who) -> Self {
         Self {
-            users,
+            who,
             server: Server::new(Options::application()),
             state: State::First,
         }
@@ -57,7 +68,7 @@ impl Door {
     /// When the connection ends at the latest, in seconds since 1970.
     pub(super) fn until(&self) -> Option<u64> {
         match &self.state {
-            State::Upgrading { until, .. } | State::Socket { until } => Some(*until),
+            State::Upgrading { until, .. } | State::Socket { until } => *until,
             State::First | State::Requests | State::Refused => None,
         }
     }
@@ -113,9 +124,9 @@ impl Door {
 
     fn request(&mut self, mut request: Request, to_node: &mut BytesMut) -> Result<(), Refusal> {
         // Browsers ask without credentials what they may ask; nothing else may.
-        let user = match request.method.as_str() {
+        let asker = match request.method.as_str() {
             "OPTIONS" => None,
-            _ => Some(self.user(&mut request)?),
+            _ => Some(self.asker(&mut request)?),
         };
         let is_upgrade = http1::accept_upgrade(&request, &mut BytesMut::new())?;
         if is_upgrade && !matches!(self.state, State::First) {
@@ -129,8 +140,8 @@ impl Door {
                 && name != "transfer-encoding"
                 && name != "expect"
         });
-        if let Some(user) = &user {
-            let list: Vec<_> = user.accounts.iter().map(ToString::to_string).collect();
+        if let Some((accounts, _)) = &asker {
+            let list: Vec<_> = accounts.iter().map(ToString::to_string).collect();
             request
                 .headers
                 .push(("coco-accounts".into(), list.join(",")));
@@ -143,8 +154,8 @@ impl Door {
             &request.body,
             to_node,
         );
-        if let Some(user) = user.filter(|_| is_upgrade) {
-            let (until, server) = (user.expiry, Server::new(Options::application()));
+        if let Some((_, until)) = asker.filter(|_| is_upgrade) {
+            let server = Server::new(Options::application());
             let waits =
                 BytesMut::from(&std::mem::replace(&mut self.server, server).into_rest()[..]);
             self.state = State::Upgrading { until, waits };
@@ -152,8 +163,19 @@ impl Door {
         Ok(())
     }
 
+    /// For which accounts a request goes on, and until when.
+    fn asker(&self, request: &mut Request) -> Result<(Arc<[Address]>, Option<u64>), Refusal> {
+        match &self.who {
+            Who::Accounts(accounts) => Ok((accounts.clone(), None)),
+            Who::Users(users) => {
+                let user = Self::user(users, request)?;
+                Ok((user.accounts.into(), Some(user.expiry)))
+            }
+        }
+    }
+
     /// Whose request it is. A token in the path is taken out of it.
-    fn user(&self, request: &mut Request) -> Result<User, Refusal> {
+    fn user(users: &Users, request: &mut Request) -> Result<User, Refusal> {
         let denied = |text| Refusal { status: 401, text };
         let carried = request.header("authorization").map(str::to_owned);
         let from_path = request.target.strip_prefix("/t/").map(str::to_owned);
@@ -167,7 +189,7 @@ impl Door {
             }
             (None, None) => return Err(denied("show a token of the organisation's sign-in")),
         };
-        self.users.user(&token).map_err(denied)
+        users.user(&token).map_err(denied)
     }
 
     fn refuse(&mut self, refusal: Refusal, to_client: &mut BytesMut) -> Then {
@@ -231,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_goes_on_for_its_users_accounts_alone() {
         let issuer = Issuer::new(1);
-        let mut door = Door::new(issuer.users().await);
+        let mut door = Door::new(Who::Users(issuer.users().await));
         let token = issuer.token(&claims());
         let asked = post(&format!(
             "Authorization: Bearer {token}\r\nCoco-Accounts: 0x70997970C51812dc3A010C7d01b50e0d17dc79C8\r\n\
@@ -266,7 +288,7 @@ mod tests {
             "authorization: Bearer x\r\n",
             &format!("authorization: Bearer {other}\r\n"),
         ] {
-            let mut door = Door::new(users.clone());
+            let mut door = Door::new(Who::Users(users.clone()));
             let (node, client, then) = take(&mut door, &post(headers));
             assert_eq!((node.as_str(), then), ("", Then::End), "{headers}");
             assert!(client.starts_with("HTTP/1.1 401 "), "{client}");
@@ -276,8 +298,29 @@ mod tests {
             "POST /t/{} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
             issuer.token(&claims())
         );
-        let (node, _, _) = take(&mut Door::new(users), &path);
+        let (node, _, _) = take(&mut Door::new(Who::Users(users)), &path);
         assert!(node.starts_with("POST / HTTP/1.1\r\n"), "{node}");
+    }
+
+    #[test]
+    fn with_given_accounts_nobody_shows_a_token_and_nobody_names_others() {
+        let accounts: Arc<[Address]> =
+            [Address::repeat_byte(0xaa), Address::repeat_byte(0xbb)].into();
+        let mut door = Door::new(Who::Accounts(accounts));
+        let others =
+            "coco-accounts: 0x70997970c51812dc3a010c7d01b50e0d17dc79c8\r\ncoco-query: 0x00\r\n";
+        for headers in ["", others] {
+            let (node, client, then) = take(&mut door, &post(headers));
+            let named: Vec<&str> = node
+                .lines()
+                .filter(|line| line.starts_with("coco-"))
+                .collect();
+            let both = format!("coco-accounts: 0x{},0x{}", "aA".repeat(20), "bB".repeat(20));
+            assert_eq!(named.len(), 1, "{node}");
+            assert_eq!(named[0].to_lowercase(), both.to_lowercase());
+            assert_eq!((client.as_str(), then), ("", Then::GoOn));
+        }
+        assert_eq!(door.until(), None);
     }
 
     #[tokio::test]
@@ -294,7 +337,7 @@ mod tests {
             ("HTTP/1.1 101 Switching", "early and late"),
             ("HTTP/1.1 400 Bad", ""),
         ] {
-            let mut door = Door::new(users.clone());
+            let mut door = Door::new(Who::Users(users.clone()));
             let (node, _, _) = take(&mut door, &format!("{upgrade}early"));
             assert!(
                 node.ends_with("\r\n\r\n") && node.contains("coco-accounts"),
@@ -311,7 +354,7 @@ mod tests {
             );
         }
         // Behind another request the node's answer could be taken for another's.
-        let mut door = Door::new(users);
+        let mut door = Door::new(Who::Users(users));
         let token = issuer.token(&claims());
         take(
             &mut door,

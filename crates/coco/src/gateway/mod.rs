@@ -6,7 +6,8 @@
 //! tool that connects for every command would wait for a handshake each time.
 //!
 //! With `--users` the tools are end users: [`door`] asks each request for a token of the organisation's
-//! identity provider ([`users`]) and sends it on for that user's accounts.
+//! identity provider ([`users`]) and sends it on for that user's accounts. With `--account` all of them
+//! are the same accounts of the actor.
 //!
 //! Fail-over: a VN that is lost before the first byte of an answer is replaced by another, and what
 //! was asked is asked again there, if asking twice is the same as once ([`again`]). Lost later, the
@@ -22,14 +23,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use clap::Args;
 use client::{Entrance, Problem, Signer, Surface, Trust, read_certificate};
 use tokio::net::TcpListener;
 
 use crate::failure::{Doing, Failure};
 use door::Door;
+pub(crate) use door::Who;
 use spares::Spares;
 use users::Users;
+
+/// Most accounts of one principal, as the nodes read them.
+const ACCOUNTS_MAX: usize = 16;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gateway {
@@ -55,6 +61,9 @@ pub(crate) struct Gateway {
     /// Asks each request for a token of an identity provider, and goes on for its user's accounts (TOML)
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Goes on for this account of the actor, whoever connects; give several for several
+    #[arg(long = "account", value_name = "ADDRESS", num_args = 1.., conflicts_with = "users")]
+    accounts: Vec<Address>,
     /// Where local tools connect
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
     listen: SocketAddr,
@@ -65,8 +74,8 @@ pub(crate) struct Settings {
     pub(crate) entrance: Entrance,
     pub(crate) nodes: Vec<String>,
     pub(crate) protocol: String,
-    /// Who the end users are; without, whoever connects is the actor.
-    pub(crate) users: Option<Arc<Users>>,
+    /// For whose accounts requests go on; without, whoever connects is the actor, and no request is parsed.
+    pub(crate) who: Option<Who>,
 }
 
 /// Runs until Ctrl-C.
@@ -93,8 +102,15 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
         },
     )?;
     let name = signer.chain()[0].subject().to_owned();
-    let users = arguments.users.as_deref().map(Users::read).transpose()?;
-    let users = users.map(Arc::new);
+    if arguments.accounts.len() > ACCOUNTS_MAX {
+        let text = format!("--account: at most {ACCOUNTS_MAX} accounts");
+        return Err(Failure::input(text));
+    }
+    let who = match &arguments.users {
+        Some(file) => Some(Who::Users(Arc::new(Users::read(file)?))),
+        None if arguments.accounts.is_empty() => None,
+        None => Some(Who::Accounts(arguments.accounts.clone().into())),
+    };
     let settings = Settings {
         entrance: entrance(
             signer,
@@ -104,14 +120,14 @@ pub(crate) fn run(arguments: &Gateway) -> Result<(), Failure> {
         )?,
         nodes: arguments.nodes.clone(),
         protocol: arguments.protocol.clone(),
-        users,
+        who,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .doing(|| "start the gateway's threads".to_owned())?;
     runtime.block_on(async {
-        if let Some(users) = &settings.users {
+        if let Some(Who::Users(users)) = &settings.who {
             users.fetch().await?;
             tokio::spawn(users.clone().keep());
         }
@@ -169,7 +185,7 @@ pub(crate) async fn serve(listener: TcpListener, settings: Settings) {
     loop {
         match listener.accept().await {
             Ok((local, _)) => {
-                let door = settings.users.clone().map(Door::new);
+                let door = settings.who.clone().map(Door::new);
                 tokio::spawn(pump::serve(local, spares.clone(), protocol.clone(), door));
             }
             // Out of descriptors, most likely; those in use will come back.

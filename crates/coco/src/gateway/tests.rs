@@ -108,7 +108,7 @@ async fn gateway(network: &Network, nodes: Vec<String>) -> std::net::SocketAddr 
             entrance,
             nodes,
             protocol: "kv".into(),
-            users: None,
+            who: None,
         },
     ));
     address

@@ -89,7 +89,7 @@ impl Children {
     }
 
     /// Waits until all nodes have ended; tells of each.
-    pub(super) async fn watch(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn watch(&mut self) -> Result<(), Failure> {
         loop {
             let place = self.any_end().await;
             let left = self.nodes.iter().filter(|node| !node.ended).count();

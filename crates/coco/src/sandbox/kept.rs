@@ -10,7 +10,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Sandbox;
+use super::cast::Profile;
 use super::plan::{self, Plan};
+use crate::dev;
 use crate::failure::{Doing, Failure};
 use crate::keys::KitFiles;
 
@@ -20,7 +22,17 @@ const FILE: &str = "sandbox.json";
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     protocols: Vec<String>,
+    #[serde(default)]
+    profile: Profile,
+    participants: Vec<Participant>,
     nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Participant {
+    name: String,
+    auditor: bool,
+    accounts: Vec<usize>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,7 +58,14 @@ pub(super) fn keep(plan: &Plan, directory: &Path) -> Result<(), Failure> {
         metrics_port: node.metrics_port,
         ports: node.ports.clone(),
     });
+    let participants = plan.participants.iter().map(|participant| Participant {
+        name: participant.name.clone(),
+        auditor: participant.auditor,
+        accounts: participant.accounts.clone(),
+    });
     let kept = Kept {
+        profile: plan.profile,
+        participants: participants.collect(),
         protocols: plan.settings.keys().cloned().collect(),
         nodes: nodes.collect(),
     };
@@ -74,6 +93,25 @@ pub(super) fn resume(directory: &Path, wanted: &Sandbox) -> Result<Plan, Failure
             kept.protocols.join(",")
         )));
     }
+    if let Some(profile) = wanted.profile.filter(|profile| *profile != kept.profile) {
+        return Err(Failure::input(format!(
+            "the sandbox in {} is {}, not {}: leave --profile out, or name another directory with --dir",
+            directory.display(),
+            kept.profile.name(),
+            profile.name()
+        )));
+    }
+    if kept
+        .participants
+        .iter()
+        .flat_map(|participant| &participant.accounts)
+        .any(|place| *place >= dev::ACCOUNTS.len())
+    {
+        return Err(Failure::input(format!(
+            "{} names accounts that are not there",
+            file.display()
+        )));
+    }
     let constitution_file = directory.join("network").join("constitution.cbor");
     let actors = directory.join("actors");
     let nodes = kept.nodes.into_iter().map(|node| plan::Node {
@@ -85,7 +123,12 @@ pub(super) fn resume(directory: &Path, wanted: &Sandbox) -> Result<Plan, Failure
         metrics_port: node.metrics_port,
         ports: node.ports,
     });
-    let participants = plan::PARTICIPANTS.map(|name| (name, KitFiles::at(&actors, name)));
+    let participants = kept.participants.into_iter().map(|part| plan::Participant {
+        files: KitFiles::at(&actors, &part.name),
+        name: part.name,
+        auditor: part.auditor,
+        accounts: part.accounts,
+    });
     let settings = kept.protocols.iter().map(|name| {
         let path = directory.join("network").join(format!("{name}.json"));
         (name.clone(), path)
@@ -94,7 +137,8 @@ pub(super) fn resume(directory: &Path, wanted: &Sandbox) -> Result<Plan, Failure
         constitution: crate::network::read(&constitution_file)?,
         constitution_file,
         nodes: nodes.collect(),
-        participants: participants.into(),
+        participants: participants.collect(),
+        profile: kept.profile,
         settings: settings.collect(),
     };
     // What this start writes anew.

@@ -1,11 +1,14 @@
 //! `coco sandbox`: a whole network on this machine, in seconds, for development.
 //!
-//! Three members with one VN each, two participants, real keys, real evidence (software TEE), the
+//! Three members with one VN each, some participants, real keys, real evidence (software TEE), the
 //! same processes that `coco node start` runs anywhere else, and a gateway for local tools.
 
-mod children;
-mod kept;
+mod cast;
 mod plan;
+
+mod children;
+mod gates;
+mod kept;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,15 +17,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use client::{Admin, Entrance, Identity, Surface, Trust, certificate_to_pem};
+use client::{Admin, Identity, Trust, certificate_to_pem};
 use crypto::Certificate;
-use governance::Access;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Doing, Failure};
 use crate::gateway;
 use crate::images::Images;
+pub(crate) use cast::{OPEN, Part, Profile};
 pub(crate) use children::Children;
+pub(crate) use gates::{Gate, Way, listen, start as start_gate};
 pub(crate) use plan::{Plan, Wish, make};
 
 /// How long the network may take until every node votes. It takes about two seconds.
@@ -39,12 +43,13 @@ pub(crate) struct Sandbox {
     /// Keeps keys, ledgers and logs here; left out: a temporary directory that is removed at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Port of the gateway on 127.0.0.1
+    /// Port of the gateway on 127.0.0.1; further gateways follow on the next ports
     #[arg(long, value_name = "PORT", default_value_t = 8545)]
     pub(crate) rpc_port: u16,
-    /// Who reads what unless the application says otherwise
-    #[arg(long, value_enum, default_value_t = Profile::Transparent)]
-    profile: Profile,
+    /// Who reads what of the Ethereum protocol unless a contract says otherwise; left out: transparent, or
+    /// what the sandbox in --dir is
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<Profile>,
     /// Protocols that the network runs
     #[arg(long, value_delimiter = ',', default_value = "ethereum,kv")]
     pub(crate) protocols: Vec<String>,
@@ -59,14 +64,6 @@ pub(crate) struct Sandbox {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Profile {
-    /// Every actor reads everything
-    Transparent,
-    /// An actor reads what concerns it
-    Confidential,
-}
-
 impl Sandbox {
     /// One without a gateway, that logs warnings only: `coco bench` runs it.
     pub(crate) fn quiet(nodes: u8, protocols: &[String], images: Option<&Path>) -> Self {
@@ -74,7 +71,7 @@ impl Sandbox {
             nodes,
             dir: None,
             rpc_port: 0,
-            profile: Profile::Transparent,
+            profile: Some(Profile::Transparent),
             protocols: protocols.to_vec(),
             images: images.map(Path::to_path_buf),
             log: "warn".into(),
@@ -90,8 +87,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) kept: bool,
     pub(crate) network: &'a Certificate,
     pub(crate) network_file: &'a Path,
-    /// Protocol and local port of each gateway.
-    pub(crate) gateways: &'a [(String, SocketAddr)],
+    pub(crate) gates: &'a [Gate],
     pub(crate) missing: &'a [String],
     pub(crate) took: Duration,
 }
@@ -103,12 +99,6 @@ pub(crate) fn run(arguments: &Sandbox) -> Result<(), Failure> {
              namespaces. Use a Linux machine, virtual machine or container",
         ));
     }
-    if arguments.profile == Profile::Confidential {
-        return Err(Failure::input(
-            "--profile confidential: the sandbox makes transparent networks only; use --profile transparent, or \
-             found a network whose Ethereum settings say confidential (docs/ethereum-confidentiality.md)",
-        ));
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -118,31 +108,17 @@ pub(crate) fn run(arguments: &Sandbox) -> Result<(), Failure> {
 
 async fn start(arguments: &Sandbox) -> Result<(), Failure> {
     let began = Instant::now();
-    let images = Images::find(arguments.images.as_deref())?;
-    images.host()?;
-    images.launcher()?;
-    images.manager()?;
-    for protocol in &arguments.protocols {
-        images.worker(protocol)?;
-    }
+    let images = find_images(arguments)?;
     // The port first: a sandbox that finds it taken has left nothing behind.
     let rpc = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.rpc_port));
     let listener = gateway::listen(rpc).await?;
     let directory = Directory::open(arguments.dir.as_deref())?;
-    let plan = if kept::is_kept(directory.path()) {
-        kept::resume(directory.path(), arguments)?
-    } else {
-        let wish = Wish {
-            nodes: usize::from(arguments.nodes),
-            protocols: &arguments.protocols,
-            directory: directory.path(),
-            access: Access::Transparent,
-            genesis: &BTreeMap::new(),
-        };
-        let plan = make(&wish, &images)?;
-        kept::keep(&plan, directory.path())?;
-        plan
+    let profile = arguments.profile.unwrap_or_default();
+    let parts = match profile {
+        Profile::Transparent => OPEN,
+        Profile::Confidential => cast::CLOSED,
     };
+    let plan = plan_in(&directory, arguments, &images, parts)?;
     let doing = || "listen for signals".to_owned();
     let mut interrupt = signal(SignalKind::interrupt()).doing(doing)?;
     let mut terminate = signal(SignalKind::terminate()).doing(doing)?;
@@ -159,6 +135,41 @@ async fn start(arguments: &Sandbox) -> Result<(), Failure> {
     ran
 }
 
+/// The images, all of them there.
+pub(crate) fn find_images(arguments: &Sandbox) -> Result<Images, Failure> {
+    let images = Images::find(arguments.images.as_deref())?;
+    images.host()?;
+    images.launcher()?;
+    images.manager()?;
+    for protocol in &arguments.protocols {
+        images.worker(protocol)?;
+    }
+    Ok(images)
+}
+
+/// The plan of the network in a directory: a kept one goes on, else one is made there.
+pub(crate) fn plan_in(
+    directory: &Directory,
+    arguments: &Sandbox,
+    images: &Images,
+    parts: &[Part],
+) -> Result<Plan, Failure> {
+    if kept::is_kept(directory.path()) {
+        return kept::resume(directory.path(), arguments);
+    }
+    let wish = Wish {
+        nodes: usize::from(arguments.nodes),
+        protocols: &arguments.protocols,
+        directory: directory.path(),
+        profile: arguments.profile.unwrap_or_default(),
+        parts,
+        genesis: &BTreeMap::new(),
+    };
+    let plan = make(&wish, images)?;
+    kept::keep(&plan, directory.path())?;
+    Ok(plan)
+}
+
 async fn serve(
     arguments: &Sandbox,
     plan: &Plan,
@@ -167,56 +178,20 @@ async fn serve(
     listener: tokio::net::TcpListener,
     began: Instant,
 ) -> Result<(), Failure> {
-    let identity_file = plan.participants[0].1.identity.clone();
+    let identity_file = plan.participants[0].files.identity.clone();
     let up = tokio::select! {
         up = wait_until_all_vote(plan, &identity_file) => up?,
         failure = children.first_end() => return Err(failure),
     };
-    let network_file = directory.path().join("network.pem");
-    if !network_file.exists() {
-        crate::keys::write_public(&network_file, &certificate_to_pem(&up.certificate))?;
-    }
-    let identity = Identity::read(&identity_file)?;
-    let mut gateways = Vec::new();
-    let mut listener = Some(listener);
-    for (place, protocol) in arguments.protocols.iter().enumerate() {
-        let listener = match listener.take() {
-            Some(first) => first,
-            None => {
-                let port = arguments
-                    .rpc_port
-                    .checked_add(u16::try_from(place).unwrap_or(u16::MAX));
-                let port = port.unwrap_or_default();
-                gateway::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?
-            }
-        };
-        let address = listener
-            .local_addr()
-            .doing(|| "read the gateway's address".to_owned())?;
-        let trust =
-            Trust::pinned(up.certificate.clone()).with_constitution(plan.constitution.clone());
-        let entrance = Entrance::new(&identity, trust, &Surface::Application(protocol.clone()))?;
-        let nodes = plan
-            .nodes
-            .iter()
-            .map(|node| format!("127.0.0.1:{}", node.ports[protocol]))
-            .collect();
-        let settings = gateway::Settings {
-            entrance,
-            nodes,
-            protocol: protocol.clone(),
-            users: None,
-        };
-        tokio::spawn(gateway::serve(listener, settings));
-        gateways.push((protocol.clone(), address));
-    }
+    let network_file = pin(&directory.path().join("network.pem"), &up)?;
+    let gates = gates::open(plan, &up, &arguments.protocols, listener).await?;
     let shown = Shown {
         plan,
         directory: directory.path(),
         kept: arguments.dir.is_some(),
         network: &up.certificate,
         network_file: &network_file,
-        gateways: &gateways,
+        gates: &gates,
         missing: &up.missing,
         took: began.elapsed(),
     };
@@ -226,6 +201,14 @@ async fn serve(
         table::show(&shown);
     }
     children.watch().await
+}
+
+/// Keeps the certificate of the network.
+pub(crate) fn pin(file: &Path, up: &Up) -> Result<PathBuf, Failure> {
+    if !file.exists() {
+        crate::keys::write_public(file, &certificate_to_pem(&up.certificate))?;
+    }
+    Ok(file.to_owned())
 }
 
 /// What was learnt while the network came up.

@@ -11,6 +11,7 @@ use governance::{
 };
 use tee::{Accepted, CodeIdentity, CodeManifest, CodeState, Manifest, Platform, Root, Strength};
 
+use super::cast::{self, Part, Profile};
 use crate::dev;
 use crate::failure::{Doing, Failure};
 use crate::images::Images;
@@ -18,9 +19,6 @@ use crate::keys::{self, Kit, KitFiles};
 
 /// Names of the members; more are numbered.
 const MEMBERS: [&str; 3] = ["contoso", "fabrikam", "northwind"];
-
-/// Names of the participants. The gateway acts as the first.
-pub(super) const PARTICIPANTS: [&str; 2] = ["tailspin", "wingtip"];
 
 /// Evidence may be this much older than the time at which it is looked at.
 const EVIDENCE_AGE_MAX_MS: u64 = 24 * 3_600_000;
@@ -47,7 +45,9 @@ pub(crate) struct Wish<'a> {
     pub(crate) nodes: usize,
     pub(crate) protocols: &'a [String],
     pub(crate) directory: &'a Path,
-    pub(crate) access: Access,
+    /// Of the Ethereum protocol.
+    pub(crate) profile: Profile,
+    pub(crate) parts: &'a [Part],
     /// Settings by protocol, where they are not the sandbox's own.
     pub(crate) genesis: &'a BTreeMap<String, String>,
 }
@@ -58,8 +58,18 @@ pub(crate) struct Plan {
     /// Where `constitution.cbor` is.
     pub(crate) constitution_file: PathBuf,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) participants: Vec<(&'static str, KitFiles)>,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) profile: Profile,
     pub(crate) settings: BTreeMap<String, PathBuf>,
+}
+
+/// An actor without a node.
+pub(crate) struct Participant {
+    pub(crate) name: String,
+    pub(crate) auditor: bool,
+    /// Its accounts, as places in [`dev::ACCOUNTS`].
+    pub(crate) accounts: Vec<usize>,
+    pub(crate) files: KitFiles,
 }
 
 /// One validating node of the sandbox.
@@ -113,12 +123,21 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
         });
     }
     let mut participants = Vec::new();
-    for name in PARTICIPANTS {
-        let kit = Kit::make(name, &mut entropy, now);
-        participants.push((name, kit.write(&actors, name, &mut |i| i.to_pem())?));
-        listed.push(actor(name, Role::Participant, &kit));
+    for part in wish.parts {
+        let kit = Kit::make(part.name, &mut entropy, now);
+        participants.push(Participant {
+            name: part.name.to_owned(),
+            auditor: part.auditor,
+            accounts: part.accounts.to_vec(),
+            files: kit.write(&actors, part.name, &mut |i| i.to_pem())?,
+        });
+        listed.push(Actor {
+            auditor: part.auditor,
+            ..actor(part.name, Role::Participant, &kit)
+        });
     }
-    let (protocols, settings) = protocols(wish)?;
+    let members: Vec<String> = nodes.iter().map(|node| node.owner.clone()).collect();
+    let (protocols, settings) = protocols(wish, &members)?;
     let mut constitution = Constitution {
         network: "sandbox".into(),
         genesis_time_ms: now,
@@ -152,6 +171,7 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
         constitution_file,
         nodes,
         participants,
+        profile: wish.profile,
         settings,
     })
 }
@@ -179,14 +199,17 @@ fn slot(node: &Node) -> NodeSlot {
     }
 }
 
-fn protocols(wish: &Wish<'_>) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf>), Failure> {
+fn protocols(
+    wish: &Wish<'_>,
+    members: &[String],
+) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf>), Failure> {
     let mut listed = Vec::new();
     let mut files = BTreeMap::new();
     let directory = wish.directory.join("network");
     std::fs::create_dir_all(&directory).doing(|| format!("make {}", directory.display()))?;
     for name in wish.protocols {
         let given = wish.genesis.get(name).cloned();
-        let text = given.unwrap_or_else(|| genesis(name));
+        let text = given.unwrap_or_else(|| genesis(name, wish, members));
         let path = directory.join(format!("{name}.json"));
         std::fs::write(&path, &text).doing(|| format!("write {}", path.display()))?;
         files.insert(name.clone(), path);
@@ -194,12 +217,19 @@ fn protocols(wish: &Wish<'_>) -> Result<(Vec<Protocol>, BTreeMap<String, PathBuf
             name: name.clone(),
             version: 1,
             settings_digest: crypto::sha256(text.as_bytes()),
-            access: wish.access,
+            access: access(name, wish.profile),
             settings: settings(name),
             endpoints: Vec::new(),
         });
     }
     Ok((listed, files))
+}
+
+fn access(protocol: &str, profile: Profile) -> Access {
+    match (protocol, profile) {
+        ("ethereum", Profile::Confidential) => Access::Confidential,
+        _ => Access::Transparent,
+    }
 }
 
 /// Wallets of a sandbox may sign in at a node by themselves.
@@ -215,7 +245,7 @@ fn settings(protocol: &str) -> BTreeMap<String, String> {
 }
 
 /// Genesis settings of a protocol: for Ethereum the accounts of anvil, for others none.
-fn genesis(protocol: &str) -> String {
+fn genesis(protocol: &str, wish: &Wish<'_>, members: &[String]) -> String {
     if protocol != "ethereum" {
         return "{}".into();
     }
@@ -229,7 +259,14 @@ fn genesis(protocol: &str) -> String {
         })
         .collect();
     let sign_in = serde_json::json!({ "domains": ["localhost:*", "127.0.0.1:*"] });
-    serde_json::json!({ "chainId": dev::CHAIN_ID, "alloc": alloc, "signIn": sign_in }).to_string()
+    let profile = match wish.profile {
+        Profile::Transparent => serde_json::json!("transparent"),
+        Profile::Confidential => cast::profile(wish.parts, members),
+    };
+    serde_json::json!({
+        "chainId": dev::CHAIN_ID, "alloc": alloc, "signIn": sign_in, "profile": profile,
+    })
+    .to_string()
 }
 
 fn code(images: &Images, protocols: &[String]) -> Result<CodeManifest, Failure> {
@@ -297,11 +334,17 @@ mod tests {
             nodes: 4,
             protocols: &protocols,
             directory: directory.path(),
-            access: Access::Transparent,
+            profile: Profile::Confidential,
+            parts: cast::CLOSED,
             genesis: &BTreeMap::new(),
         };
         let plan = make(&wish, &images(directory.path())).expect("planned");
         assert_eq!(plan.constitution.members().count(), 4);
+        let auditors: Vec<_> = plan.participants.iter().filter(|p| p.auditor).collect();
+        assert_eq!((plan.participants.len(), auditors.len()), (4, 1));
+        let access = |name| plan.constitution.protocol(name).expect("listed").access;
+        assert_eq!(access("ethereum"), Access::Confidential);
+        assert_eq!(access("kv"), Access::Transparent);
         let read = crate::network::read(&plan.constitution_file).expect("readable");
         assert_eq!(read.digest(), plan.constitution.digest());
         for (protocol, path) in &plan.settings {
