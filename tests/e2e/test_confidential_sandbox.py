@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 import network as networks
+import processes
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
@@ -123,6 +124,9 @@ def test_it_goes_on_in_its_directory_and_stays_confidential():
         try:
             sender, receiver = accounts(first, "tailspin")[0], accounts(first, "wingtip")[0]
             receipt = pay(gates(first)["tailspin"], sender, receiver)
+            for node in first.nodes:
+                # Before, nobody could open the keys again.
+                processes.wait_until("the keys are sealed", lambda node=node: node.status()["epoch"] > 1, 60)
         finally:
             assert first.stop() == 0, first.said()
         refused = coco("sandbox", "--dir", first.directory, "--rpc-port", free_port(8), "--profile", "transparent")

@@ -21,6 +21,8 @@ mod node;
 mod dev;
 mod sandbox;
 
+mod example;
+
 mod bench;
 
 mod ledger;
@@ -67,6 +69,9 @@ enum What {
     Proposals(governing::Proposals),
     /// Asks a validating node what it does
     Status(status::Status),
+    /// Runs an application on a fresh network, and shows it in a browser
+    #[command(subcommand)]
+    Example(example::ExampleCommand),
     /// Measures a fresh network on this machine
     Bench(bench::Bench),
     /// Reads and audits a ledger's files
@@ -108,6 +113,7 @@ fn run(what: &What) -> Result<(), Failure> {
         What::Withdraw(arguments) => governing::withdraw(arguments),
         What::Proposals(arguments) => governing::proposals(arguments),
         What::Status(arguments) => status::run(arguments),
+        What::Example(command) => example::run(command),
         What::Bench(arguments) => bench::run(arguments),
         What::Ledger(command) => ledger::run(command),
         What::Receipt(command) => receipt::run(command),

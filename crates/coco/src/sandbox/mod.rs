@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::failure::{Doing, Failure};
 use crate::gateway;
 use crate::images::Images;
-pub(crate) use cast::{OPEN, Part, Profile};
+pub(crate) use cast::{OPEN, Part, Profile, actor};
 pub(crate) use children::Children;
 pub(crate) use gates::{Gate, Way, listen, start as start_gate};
 pub(crate) use plan::{Plan, Wish, make};
