@@ -187,4 +187,10 @@ pub const TARGETS: &[Target] = &[
         threshold::messages,
     ),
     target("client_parts", 8192, threshold::file, threshold::files),
+    target(
+        "client_share_key",
+        2048,
+        threshold::share_key,
+        threshold::share_keys,
+    ),
 ];

@@ -155,11 +155,17 @@ class Restartable(byhand.Started):
         self.directory = network.directory / owner
         self.directory.mkdir()
         self.process = None
+        # The file of the owner's share-transport key; and the key in a module that opens it, if one does.
+        self.share_key = network.actors[owner]["share"], None
         self.start()
 
     def start(self):
         files = self.network.actors[self.owner]
         machine = self.machine
+        share_key, module = self.share_key
+        agent = {"identity": files["agent"], "share_key": str(share_key)}
+        if module:
+            agent["share_key_module"] = module
         config = {
             "owner": self.owner,
             "address": machine.node,
@@ -172,7 +178,7 @@ class Restartable(byhand.Started):
             "protocols": {
                 "kv": {"listen": machine.kv, "settings": str(self.network.directory / "kv.json")}
             },
-            "agent": {"identity": files["agent"], "share_key": files["share"]},
+            "agent": agent,
             "platform": {"key": files["platform_key"], "certificates": files["platform_certificates"]},
         }
         (self.directory / "node.toml").write_text(byhand.toml(config))

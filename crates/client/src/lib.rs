@@ -25,6 +25,7 @@ mod share_key;
 mod signer;
 mod trust;
 mod tunnel;
+mod wrapped;
 
 pub use admin::Admin;
 pub use connection::Connection;
@@ -38,7 +39,8 @@ pub use parts::{
 };
 pub use problem::Problem;
 pub use receipt::{Claim, ReceiptFile, Receipts, Unproven, Wanted};
-pub use share_key::{read_share_key, share_key_to_locked_pem, share_key_to_pem};
+pub use share_key::{ShareKey, share_key_to_locked_pem, share_key_to_pem};
 pub use signer::Signer;
 pub use trust::{Node, Trust};
 pub use tunnel::{Entrance, Surface, Tunnel};
+pub use wrapped::WrappedShareKey;

@@ -1,11 +1,12 @@
-//! A P-256 key in a hardware security module, by PKCS#11.
+//! A P-256 key in a hardware security module, by PKCS#11: it signs, or opens what is wrapped for it.
 //!
 //! Names it by a URI (RFC 7512), such as
 //! `pkcs11:token=ada;object=signing?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/run/pin`.
 //! `token`, `serial` and `slot-id` choose the token, `object` and `id` the key. The PIN comes from
 //! `pin-source` (a file) or `pin-value`; the module from `module-path`.
 //!
-//! The module is asked for plain ECDSA over a digest made here: every module has that.
+//! The module is asked for plain ECDSA over a digest made here, and for plain ECDH (`CKM_ECDH1_DERIVE`
+//! without a KDF): every module has these.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ use crypto::{Certificate, PublicKey, Signature, Zeroizing, sha256};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Failed, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 
@@ -138,6 +140,53 @@ impl ModuleKey {
             return Err(problem("the module's signature is not that of its key"));
         }
         Ok(signature)
+    }
+
+    /// The x coordinate of the point that this key and another party's public key come to. The module
+    /// lets it out as an object of the session, which ends here.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the key may not derive, or the module does not let the result out.
+    pub fn agree(&self, with: &PublicKey) -> Result<Zeroizing<[u8; 32]>, Problem> {
+        let parameters = Ecdh1DeriveParams::new(EcKdf::null(), with.as_sec1());
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::GENERIC_SECRET),
+            Attribute::ValueLen(32.into()),
+            Attribute::Token(false),
+            Attribute::Sensitive(false),
+            Attribute::Extractable(true),
+        ];
+        let derived = self
+            .session
+            .derive_key(&Mechanism::Ecdh1Derive(parameters), self.key, &template)
+            .map_err(told(
+                "derive with the key (is it one with CKA_DERIVE, made with `--usage-derive`?)",
+            ))?;
+        let value = self
+            .session
+            .get_attributes(derived, &[AttributeType::Value])
+            .map_err(told("give what it derived"));
+        let mut shared = Zeroizing::new([0; 32]);
+        let whole = value.map(|values| match values.into_iter().next() {
+            Some(Attribute::Value(bytes)) => {
+                let bytes = Zeroizing::new(bytes);
+                let whole = bytes.len() == 32;
+                if whole {
+                    shared.copy_from_slice(&bytes);
+                }
+                whole
+            }
+            _ => false,
+        });
+        self.session
+            .destroy_object(derived)
+            .map_err(told("erase what it derived"))?;
+        if whole? {
+            Ok(shared)
+        } else {
+            Err(problem("the module does not give what it derived"))
+        }
     }
 }
 

@@ -216,7 +216,7 @@ fn cbor(value: &impl Encode<()>) -> Vec<u8> {
 }
 
 /// Reads the one encoding of what one PEM block of this label holds.
-fn read<T: Encode<()> + for<'b> Decode<'b, ()>>(
+pub(crate) fn read<T: Encode<()> + for<'b> Decode<'b, ()>>(
     text: &str,
     label: &str,
     made: &str,

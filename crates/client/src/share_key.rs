@@ -1,5 +1,5 @@
 //! An actor's share-transport key as a file: 32 bytes in PEM, or the same encrypted as identities are
-//! (RFC 8018: scrypt and AES-256).
+//! (RFC 8018: scrypt and AES-256), or wrapped by a key in a module ([`WrappedShareKey`]).
 //!
 //! It has a label of its own, so that nobody takes it for the key of a certificate.
 
@@ -8,10 +8,11 @@ use std::path::Path;
 use crypto::Zeroizing;
 use pkcs8::der::{Encode, asn1::OctetStringRef};
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
-use threshold::TransportKey;
+use threshold::{Element, TransportKey};
 
-use crate::Problem;
 use crate::identity::{self, Passphrase};
+use crate::wrapped::{WRAPPED, WrappedShareKey};
+use crate::{ModuleKey, Problem};
 
 const OPEN: &str = "COCO SHARE KEY";
 const LOCKED: &str = "ENCRYPTED COCO SHARE KEY";
@@ -45,15 +46,98 @@ pub fn share_key_to_locked_pem(
     identity::pem_block(LOCKED, &locked.to_der().expect("memory takes any length"))
 }
 
-/// Reads the file; `passphrase` is asked if one protects it.
-///
-/// # Errors
-/// [`Problem::Identity`]: the file is absent or is no share key, or the passphrase is another.
-pub fn read_share_key(path: &Path, passphrase: Passphrase<'_>) -> Result<TransportKey, Problem> {
-    from_pem(&identity::read_text(path)?, passphrase).map_err(|problem| match problem {
-        Problem::Identity(text) => Problem::Identity(format!("{}: {text}", path.display())),
-        other => other,
-    })
+/// A share-transport key as its owner keeps it.
+#[derive(Debug)]
+pub enum ShareKey {
+    /// Open in memory since its file was read.
+    Open(TransportKey),
+    /// Opened by a module for each use, and erased after it.
+    Wrapped {
+        file: WrappedShareKey,
+        /// The `pkcs11:` URI of the key that opens it, if it was named.
+        module: Option<String>,
+    },
+}
+
+impl ShareKey {
+    /// Reads the file. `module` names the key that a wrapped one is opened with; `passphrase` is asked if
+    /// one protects it.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the file is absent or is no share key, or the passphrase is another.
+    pub fn read(
+        path: &Path,
+        module: Option<&str>,
+        passphrase: Passphrase<'_>,
+    ) -> Result<Self, Problem> {
+        let text = identity::read_text(path)?;
+        Self::from_pem(&text, module, passphrase).map_err(|problem| match problem {
+            Problem::Identity(text) => Problem::Identity(format!("{}: {text}", path.display())),
+            other => other,
+        })
+    }
+
+    /// The public part. Of a wrapped key, it is what the file says until the module has opened it.
+    pub fn public(&self) -> Element {
+        match self {
+            Self::Open(key) => key.public(),
+            Self::Wrapped { file, .. } => file.public(),
+        }
+    }
+
+    /// Does something with the key.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the module does not open it.
+    pub fn with<R>(&self, act: impl FnOnce(&TransportKey) -> R) -> Result<R, Problem> {
+        match self {
+            Self::Open(key) => Ok(act(key)),
+            Self::Wrapped { file, module } => Ok(act(&unwrap(file, module.as_deref())?)),
+        }
+    }
+
+    /// The key, in memory until it is dropped.
+    ///
+    /// # Errors
+    /// [`Problem::Identity`]: the module does not open it.
+    pub fn open(self) -> Result<TransportKey, Problem> {
+        match self {
+            Self::Open(key) => Ok(key),
+            Self::Wrapped { file, module } => unwrap(&file, module.as_deref()),
+        }
+    }
+
+    fn from_pem(
+        text: &str,
+        module: Option<&str>,
+        passphrase: Passphrase<'_>,
+    ) -> Result<Self, Problem> {
+        if pem::parse(text).is_ok_and(|block| block.tag() == WRAPPED) {
+            return Ok(Self::Wrapped {
+                file: WrappedShareKey::from_pem(text)?,
+                module: module.map(str::to_owned),
+            });
+        }
+        if module.is_some() {
+            return Err(Problem::Identity(
+                "no key in a module wraps this share key: leave the module out, or have it wrapped \
+                 (`coco member share-key --from FILE --wrap-with URI`)"
+                    .into(),
+            ));
+        }
+        from_pem(text, passphrase).map(Self::Open)
+    }
+}
+
+fn unwrap(file: &WrappedShareKey, module: Option<&str>) -> Result<TransportKey, Problem> {
+    let uri = module.ok_or_else(|| {
+        Problem::Identity(
+            "a key in a module wraps the share key: name that key by its pkcs11: URI with \
+             --unwrap-with, or share_key_module in [agent]"
+                .into(),
+        )
+    })?;
+    file.unwrap(&ModuleKey::open(uri)?)
 }
 
 fn from_pem(text: &str, passphrase: Passphrase<'_>) -> Result<TransportKey, Problem> {
@@ -105,6 +189,20 @@ mod tests {
         let refused = with("battery staple").expect_err("another").to_string();
         assert!(refused.contains("does not open"), "{refused}");
         assert!(from_pem(&text, &mut never).is_err());
+    }
+
+    #[test]
+    fn a_wrapped_share_key_waits_for_its_module_and_no_other_does() {
+        let to = *crypto::SigningKey::generate(&mut Entropy::new(&[2; 32])).public();
+        let text = WrappedShareKey::wrap(&key(), &to, &mut Entropy::new(&[3; 32])).to_pem();
+        let wrapped = ShareKey::from_pem(&text, None, &mut never).expect("a file");
+        assert_eq!(wrapped.public(), key().public());
+        let refused = wrapped.with(|_| ()).expect_err("no module").to_string();
+        assert!(refused.contains("share_key_module"), "{refused}");
+        let text = share_key_to_pem(&key());
+        let refused = ShareKey::from_pem(&text, Some("pkcs11:object=a"), &mut never);
+        let refused = refused.expect_err("not wrapped").to_string();
+        assert!(refused.contains("leave the module out"), "{refused}");
     }
 
     #[test]

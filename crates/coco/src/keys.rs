@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use client::{Identity, certificate_to_pem, share_key_to_pem};
+use client::{Identity, certificate_to_pem};
 use crypto::{Certificate, CertificateRequest, Entropy, Extension, SigningKey, issue};
 use threshold::TransportKey;
 use types::Millis;
@@ -109,12 +109,13 @@ impl Kit {
         }
     }
 
-    /// Writes the files; private ones for their owner only, and those that people use as `lock` makes
-    /// them. Refuses to overwrite.
+    /// Writes the files; private ones for their owner only, the text of the share-transport key's as it is
+    /// given, and those that people use as `lock` makes them. Refuses to overwrite.
     pub(crate) fn write(
         &self,
         directory: &Path,
         name: &str,
+        share: &str,
         lock: &mut dyn FnMut(&Identity) -> String,
     ) -> Result<KitFiles, Failure> {
         let files = KitFiles::at(directory, name);
@@ -125,7 +126,7 @@ impl Kit {
         write_private(&files.agent, &self.agent.to_pem())?;
         write_private(&files.platform_root, &lock(&self.platform_root))?;
         write_private(&files.platform_key, &self.platform.to_pem())?;
-        write_private(&files.share, &share_key_to_pem(&self.share))?;
+        write_private(&files.share, share)?;
         write_public(
             &files.certificate,
             &certificate_to_pem(&self.issuer.chain[0]),
@@ -269,7 +270,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let kit = Kit::make("ada", &mut Entropy::new(&[2; 32]), Millis(400 * DAY_MS));
         let files = kit
-            .write(directory.path(), "ada", &mut |i| i.to_pem())
+            .write(directory.path(), "ada", "share", &mut |i| i.to_pem())
             .expect("written");
         for path in [
             &files.issuer,
@@ -286,7 +287,7 @@ mod tests {
         }
         let again = Identity::read(&files.agent).expect("readable");
         assert_eq!(again.chain, kit.agent.chain);
-        let again = kit.write(directory.path(), "ada", &mut |i| i.to_pem());
+        let again = kit.write(directory.path(), "ada", "share", &mut |i| i.to_pem());
         assert!(again.is_err());
     }
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use client::{Identity, Problem};
+use client::{Identity, ModuleKey, Problem, ShareKey, WrappedShareKey};
+use crypto::Zeroizing;
+use threshold::TransportKey;
 
 use crate::failure::Failure;
 use crate::keys::{self, Kit};
@@ -17,21 +19,35 @@ pub(crate) enum MemberCommand {
     Agent(Issue),
     /// Makes another identity for a person or a machine of an actor
     Identity(Issue),
-    /// Makes a share-transport key, and prints what the constitution lists of it
-    ShareKey(ShareKey),
+    /// Makes a share-transport key or protects one anew, and prints what the constitution lists of it
+    ShareKey(MakeShareKey),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ShareKey {
+pub(crate) struct MakeShareKey {
     /// The file to write, for the owner's agent (node.toml: `[agent] share_key`)
     #[arg(long, value_name = "FILE", required_unless_present = "show")]
     out: Option<PathBuf>,
     /// Prints the public part of an existing key instead
-    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "from", "wrap_with"])]
     show: Option<PathBuf>,
-    /// Holds a passphrase, on one line, that protects the key
+    /// Takes this key, to write it with another protection, in place of a new one
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Holds a passphrase, on one line: with --show or --from, of the existing key; else, and with
+    /// --out-passphrase-file, of the one that is written
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// With --from: holds the passphrase of the file that is written
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "wrap_with")]
+    out_passphrase_file: Option<PathBuf>,
+    /// With --from: the key in a PKCS#11 module that the existing file is wrapped with
+    #[arg(long, value_name = "pkcs11:...", requires = "from", conflicts_with = "passphrase_file")]
+    unwrap_with: Option<String>,
+    /// Wraps the key with a P-256 key in a PKCS#11 module, named by a URI (RFC 7512): only with that key is
+    /// the file of any use
+    #[arg(long, value_name = "pkcs11:...")]
+    wrap_with: Option<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -49,6 +65,9 @@ pub(crate) struct Keygen {
     /// NAME-platform-root.pem. Agent and platform work unattended; theirs stay without
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// Wraps the share-transport key, NAME-share.pem, with a P-256 key in a PKCS#11 module, named by a URI
+    #[arg(long, value_name = "pkcs11:...")]
+    wrap_share_key_with: Option<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -81,39 +100,65 @@ pub(crate) fn run(command: &MemberCommand) -> Result<(), Failure> {
     }
 }
 
-fn share_key(arguments: &ShareKey) -> Result<(), Failure> {
-    let passphrase = passphrase(arguments.passphrase_file.as_deref())?;
-    if passphrase.as_ref().is_some_and(|text| text.is_empty()) {
-        return Err(Failure::input("the passphrase file is empty"));
-    }
-    let key = match (&arguments.show, &arguments.out) {
-        (Some(path), _) => client::read_share_key(path, &mut || {
+fn share_key(arguments: &MakeShareKey) -> Result<(), Failure> {
+    let passphrase = fresh_passphrase(arguments.passphrase_file.as_deref())?;
+    let read = |path: &Path| {
+        let module = arguments.unwrap_with.as_deref();
+        ShareKey::read(path, module, &mut || {
             passphrase.clone().ok_or_else(|| {
                 Problem::Identity("a passphrase protects the key: give --passphrase-file".into())
             })
-        })?,
+        })
+    };
+    let public = match (&arguments.show, &arguments.out) {
+        (Some(path), _) => read(path)?.public(),
         (None, Some(path)) => {
             let mut entropy = keys::entropy()?;
-            let key = threshold::TransportKey::generate(&mut entropy);
-            let text = match &passphrase {
-                Some(text) => {
+            let (key, passphrase) = match &arguments.from {
+                Some(from) => {
+                    let phrase = fresh_passphrase(arguments.out_passphrase_file.as_deref())?;
+                    (read(from)?.open()?, phrase)
+                }
+                None => (TransportKey::generate(&mut entropy), passphrase.clone()),
+            };
+            let text = match (&arguments.wrap_with, &passphrase) {
+                (Some(_), Some(_)) => {
+                    return Err(Failure::input(
+                        "the key is wrapped by a module or protected by a passphrase: choose one",
+                    ));
+                }
+                (Some(uri), None) => wrap(&key, uri, &mut entropy)?,
+                (None, Some(text)) => {
                     client::share_key_to_locked_pem(&key, text, entropy.bytes(), entropy.bytes())
                         .into()
                 }
-                None => client::share_key_to_pem(&key),
+                (None, None) => client::share_key_to_pem(&key),
             };
             keys::write_private(path, &text)?;
-            key
+            key.public()
         }
         (None, None) => return Err(Failure::input("give --out or --show")),
     };
-    let public = hex::encode(key.public().bytes());
+    let public = hex::encode(public.bytes());
     if arguments.json {
         print::json(&serde_json::json!({ "share_key": public, "file": arguments.out }));
     } else {
         println!("share_key = \"{public}\"");
     }
     Ok(())
+}
+
+/// The file of a key that a module wraps, after the module has opened it once: a key that may not derive
+/// would show when it is needed.
+fn wrap(
+    key: &TransportKey,
+    uri: &str,
+    entropy: &mut crypto::Entropy,
+) -> Result<Zeroizing<String>, Failure> {
+    let module = ModuleKey::open(uri)?;
+    let wrapped = WrappedShareKey::wrap(key, module.public(), entropy);
+    wrapped.unwrap(&module)?;
+    Ok(wrapped.to_pem().into())
 }
 
 fn keygen(arguments: &Keygen) -> Result<(), Failure> {
@@ -124,17 +169,18 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
              letter or digit at both ends"
         )));
     }
-    let passphrase = passphrase(arguments.passphrase_file.as_deref())?;
-    if passphrase.as_ref().is_some_and(|text| text.is_empty()) {
-        return Err(Failure::input("the passphrase file is empty"));
-    }
+    let passphrase = fresh_passphrase(arguments.passphrase_file.as_deref())?;
     let mut entropy = keys::entropy()?;
     let kit = Kit::make(name, &mut entropy, keys::now());
+    let share = match &arguments.wrap_share_key_with {
+        Some(uri) => wrap(&kit.share, uri, &mut entropy)?,
+        None => client::share_key_to_pem(&kit.share),
+    };
     let mut lock = |identity: &Identity| match &passphrase {
         Some(text) => identity.to_locked_pem(text, entropy.bytes(), entropy.bytes()),
         None => identity.to_pem(),
     };
-    let files = kit.write(&arguments.out, name, &mut lock)?;
+    let files = kit.write(&arguments.out, name, &share, &mut lock)?;
     let share_key = hex::encode(kit.share.public().bytes());
     let rows = [
         (
@@ -202,7 +248,16 @@ fn keygen(arguments: &Keygen) -> Result<(), Failure> {
     Ok(())
 }
 
-fn passphrase(path: Option<&Path>) -> Result<Option<crypto::Zeroizing<String>>, Failure> {
+/// The passphrase of a key that is written.
+fn fresh_passphrase(path: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
+    let passphrase = passphrase(path)?;
+    if passphrase.as_ref().is_some_and(|text| text.is_empty()) {
+        return Err(Failure::input("the passphrase file is empty"));
+    }
+    Ok(passphrase)
+}
+
+fn passphrase(path: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
     path.map(|path| crate::governing::read_passphrase(path).map_err(Failure::input))
         .transpose()
 }

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use client::{Problem, RecoveryPart, SessionKeys};
+use client::{Problem, RecoveryPart, SessionKeys, ShareKey};
 use governance::{Constitution, EpochRecord, Keys, Opening, ShareCache, State, walk_back};
 use ledger::Verdict;
 use serde_json::json;
@@ -62,6 +62,9 @@ pub(crate) struct ActorKey {
     /// Holds the passphrase of that key, on one line, if one protects it
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// The key in a PKCS#11 module that wraps it, if one does: a URI as in RFC 7512
+    #[arg(long, value_name = "pkcs11:...", conflicts_with = "passphrase_file")]
+    unwrap_with: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +119,7 @@ impl Of {
 }
 
 impl ActorKey {
+    /// The key, in memory until it is dropped.
     pub(crate) fn read(&self) -> Result<TransportKey, Failure> {
         let mut asked = || match &self.passphrase_file {
             Some(path) => crate::governing::read_passphrase(path).map_err(Problem::Identity),
@@ -123,7 +127,8 @@ impl ActorKey {
                 "a passphrase protects the key: give --passphrase-file".into(),
             )),
         };
-        Ok(client::read_share_key(&self.share_key, &mut asked)?)
+        let module = self.unwrap_with.as_deref();
+        Ok(ShareKey::read(&self.share_key, module, &mut asked)?.open()?)
     }
 }
 

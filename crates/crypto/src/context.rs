@@ -71,6 +71,8 @@ pub enum Context {
     EpochKeyCheck,
     /// History key → key that seals the keys of the epoch before.
     EpochLink,
+    /// Diffie-Hellman secret with a key in a module → key that wraps a share-transport key.
+    ShareKeyWrap,
 }
 
 impl Context {
@@ -111,6 +113,7 @@ impl Context {
             Self::KeyGeneration => b"coco/1 key generation",
             Self::EpochKeyCheck => b"coco/1 epoch key check",
             Self::EpochLink => b"coco/1 epoch link",
+            Self::ShareKeyWrap => b"coco/1 share key wrap",
         }
     }
 }

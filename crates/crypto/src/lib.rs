@@ -14,6 +14,7 @@ mod hash;
 pub mod hpke;
 mod signature;
 mod vendor;
+mod wrap;
 mod x509;
 
 pub use aead::{AeadKey, NotAuthentic, SEAL_OVERHEAD_BYTES};
@@ -24,5 +25,6 @@ pub use hash::{Hasher, derive, equal, hmac, sha256, sha384, sha512};
 pub use hpke::HpkeKey;
 pub use signature::{BadKey, BadSignature, PublicKey, Signature, SigningKey};
 pub use vendor::{verify_p384, verify_rsa_pss};
+pub use wrap::{WRAPPED_BYTES, Wrapped};
 pub use x509::{BadCertificate, Certificate, CertificateRequest, Extension, issue, verify_chain};
 pub use zeroize::{Zeroize, Zeroizing};

@@ -3,8 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use client::{AuditPart, RecoveryPart, SessionKeys, auditor_key_from_pem, auditor_key_to_pem};
-use crypto::{Entropy, HpkeKey};
+use client::{
+    AuditPart, RecoveryPart, SessionKeys, WrappedShareKey, auditor_key_from_pem, auditor_key_to_pem,
+};
+use crypto::{Entropy, HpkeKey, SigningKey};
 use threshold::{
     Ciphertext, Combiner, Deal, Message, Partial, Session, Setup, ThresholdKey, TransportKey, Wire,
 };
@@ -159,4 +161,21 @@ pub fn files() -> Vec<Vec<u8>> {
             .chain(secret)
             .collect()
     })
+}
+
+/// An actor's share-transport key, as a module's key wraps it.
+pub fn share_key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(read) = WrappedShareKey::from_pem(text) {
+        assert!(WrappedShareKey::from_pem(&read.to_pem()).as_ref() == Ok(&read));
+    }
+}
+
+pub fn share_keys() -> Vec<Vec<u8>> {
+    let entropy = &mut Entropy::new(&[7; 32]);
+    let (key, token) = (TransportKey::generate(entropy), SigningKey::generate(entropy));
+    let wrapped = WrappedShareKey::wrap(&key, token.public(), entropy);
+    vec![wrapped.to_pem().into_bytes()]
 }

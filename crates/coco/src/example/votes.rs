@@ -83,7 +83,8 @@ impl Votes {
     pub(crate) async fn propose(&self) -> Result<(), Failure> {
         self.run(|inner| {
             let kit = Kit::make(NEWCOMER, &mut keys::entropy()?, keys::now());
-            kit.write(&inner.actors, NEWCOMER, &mut |identity| identity.to_pem())?;
+            let share = client::share_key_to_pem(&kit.share);
+            kit.write(&inner.actors, NEWCOMER, &share, &mut |identity| identity.to_pem())?;
             let mut admin = inner.admin(0)?;
             let constitution = admin.constitution()?["version"]
                 .as_u64()

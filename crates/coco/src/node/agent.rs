@@ -13,9 +13,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use client::Identity;
+use client::{Identity, ShareKey};
 use governance::{Constitution, NodeTuple, ShareRequest, ShareTerms};
-use threshold::TransportKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use types::{Millis, NetworkId};
@@ -37,7 +36,7 @@ pub(crate) struct Agent {
     pub(crate) network: NetworkId,
     pub(crate) constitution: Constitution,
     /// The owner's share-transport key, if the owner gave it to the agent.
-    pub(crate) share: Option<TransportKey>,
+    pub(crate) share: Option<ShareKey>,
 }
 
 impl Agent {
@@ -69,7 +68,7 @@ impl Agent {
         }
     }
 
-    async fn answer(&self, mut stream: UnixStream) -> std::io::Result<()> {
+    async fn answer(self: Arc<Self>, mut stream: UnixStream) -> std::io::Result<()> {
         let bytes = stream.read_u32().await? as usize; // u32 always fits usize here
         if bytes > REQUEST_BYTES_MAX {
             return Ok(());
@@ -78,7 +77,12 @@ impl Agent {
         stream.read_exact(&mut request).await?;
         let answer = match request.split_first() {
             Some((0, payload)) => self.sign(payload),
-            Some((1, request)) => self.give(request, keys::now()),
+            Some((1, request)) => {
+                // A module that opens the key may be slow, or far away.
+                let (agent, request) = (self.clone(), request.to_vec());
+                let given = tokio::task::spawn_blocking(move || agent.give(&request, keys::now()));
+                given.await.unwrap_or_else(|_| Err("the agent failed".into()))
+            }
             _ => Err("the agent signs VN tuples and gives the owner's share-transport key".into()),
         };
         let (kind, body) = match answer {
@@ -137,8 +141,9 @@ impl Agent {
             chain: &self.identity.chain,
         };
         let mut entropy = keys::entropy().map_err(|failure| failure.to_string())?;
-        request
-            .answer(&terms, key, now, &mut entropy)
+        let answered = key.with(|key| request.answer(&terms, key, now, &mut entropy));
+        answered
+            .map_err(|problem| format!("the agent has no share-transport key: {problem}"))?
             .map_err(|refused| format!("the agent keeps the share-transport key: {refused}"))
     }
 }
@@ -205,7 +210,7 @@ mod tests {
             address: ADDRESS.into(),
             network: constitution.network_id(),
             constitution,
-            share: Some(kit.share),
+            share: Some(ShareKey::Open(kit.share)),
             identity: kit.agent,
         }
     }
@@ -293,7 +298,8 @@ mod tests {
         let info = share_delivery_info(&agent.network, "contoso", key().public());
         let opened = hpke.open(&info, &[], &sealed).expect("sealed to it");
         let share = agent.share.as_ref().expect("it has one");
-        assert_eq!(opened.as_slice(), share.export().expose());
+        let same = share.with(|key| opened.as_slice() == key.export().expose());
+        assert!(same.expect("no module"));
 
         let refuse = |agent: &Agent, request: &[u8], part: &str| {
             let reason = agent.give(request, keys::now()).expect_err(part);

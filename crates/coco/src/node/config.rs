@@ -77,6 +77,8 @@ pub(crate) struct Agent {
     pub(crate) share_key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share_key_passphrase: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_key_module: Option<String>,
 }
 
 /// The software TEE.

@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use client::{Identity, Problem, certificate_to_pem};
+use client::{Identity, Problem, ShareKey, certificate_to_pem};
 use governance::Constitution;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use threshold::TransportKey;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Code, Doing, Failure};
@@ -202,7 +201,7 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
 fn share_key(
     config: &Config,
     constitution: &Constitution,
-) -> Result<Option<TransportKey>, Failure> {
+) -> Result<Option<ShareKey>, Failure> {
     let listed = constitution
         .actor(&config.owner)
         .and_then(|a| a.share_key)
@@ -217,7 +216,8 @@ fn share_key(
         }
         return Ok(None);
     };
-    let key = client::read_share_key(path, &mut || {
+    let module = config.agent.share_key_module.as_deref();
+    let key = ShareKey::read(path, module, &mut || {
         let file = config.agent.share_key_passphrase.as_deref();
         let file = file.ok_or_else(|| {
             Problem::Identity(
@@ -227,6 +227,8 @@ fn share_key(
         })?;
         crate::governing::read_passphrase(file).map_err(Problem::Identity)
     })?;
+    // Whether a module opens it shows now, and not when the enclave asks.
+    key.with(|_| ())?;
     let public = hex::encode(key.public().bytes());
     if listed.as_ref() != Some(&public) {
         eprintln!(

@@ -227,6 +227,7 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
             identity: node.files.agent.clone(),
             share_key: Some(node.files.share.clone()),
             share_key_passphrase: None,
+            share_key_module: None,
         },
         platform: config::Platform {
             key: node.files.platform_key.clone(),

@@ -105,7 +105,8 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
     for number in 0..wish.nodes {
         let name = member(number);
         let kit = Kit::make(&name, &mut entropy, now);
-        let files = kit.write(&actors, &name, &mut |i| i.to_pem())?;
+        let share = client::share_key_to_pem(&kit.share);
+        let files = kit.write(&actors, &name, &share, &mut |i| i.to_pem())?;
         listed.push(actor(&name, Role::Member, &kit));
         roots.push(Root(kit.platform_root.chain[0].der().to_vec()));
         nodes.push(Node {
@@ -125,11 +126,12 @@ pub(crate) fn make(wish: &Wish<'_>, images: &Images) -> Result<Plan, Failure> {
     let mut participants = Vec::new();
     for part in wish.parts {
         let kit = Kit::make(part.name, &mut entropy, now);
+        let share = client::share_key_to_pem(&kit.share);
         participants.push(Participant {
             name: part.name.to_owned(),
             auditor: part.auditor,
             accounts: part.accounts.to_vec(),
-            files: kit.write(&actors, part.name, &mut |i| i.to_pem())?,
+            files: kit.write(&actors, part.name, &share, &mut |i| i.to_pem())?,
         });
         listed.push(Actor {
             auditor: part.auditor,
