@@ -205,7 +205,8 @@ pub struct Secret(Box<Zeroizing<[u8; 32]>>);
 
 impl Secret {
     pub(crate) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(Box::new(bytes))
+        // Copied, so that `bytes` is erased here: what is moved away stays behind where it was.
+        Self(Box::new(Zeroizing::new(*bytes)))
     }
 
     /// The bytes themselves. Whoever copies them also erases the copy.

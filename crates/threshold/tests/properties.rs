@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use support::{Network, actor, entropy, open};
 use threshold::{
-    Ciphertext, Combiner, Deal, Judgement, LABEL_BYTES_MAX, Message, Partial, Phase, ThresholdKey,
+    Ciphertext, Combiner, Deal, Fault, Judgement, LABEL_BYTES_MAX, Message, Partial, Phase, ThresholdKey,
     Wire, adversary,
 };
 
@@ -17,6 +17,16 @@ const LABEL: &[u8] = b"network 7, epoch 3, session key";
 fn committees() -> impl Strategy<Value = (u8, u8, Vec<u8>, u8)> {
     (1..=7_u8)
         .prop_flat_map(|n| (1..=n, Just(n)))
+        .prop_flat_map(|(m, n)| {
+            let holders = subsequence((1..=n).collect::<Vec<_>>(), usize::from(m)).prop_shuffle();
+            (Just(m), Just(n), holders, any::<u8>())
+        })
+}
+
+/// Committees up to the largest, M = 1 and M = N as often as any other, and M holders.
+fn wide_committees() -> impl Strategy<Value = (u8, u8, Vec<u8>, u8)> {
+    prop_oneof![1..=16_u8, 17..=64_u8, Just(64)]
+        .prop_flat_map(|n| (prop_oneof![Just(1), Just(n), 1..=n], Just(n)))
         .prop_flat_map(|(m, n)| {
             let holders = subsequence((1..=n).collect::<Vec<_>>(), usize::from(m)).prop_shuffle();
             (Just(m), Just(n), holders, any::<u8>())
@@ -83,6 +93,64 @@ proptest! {
         prop_assert!(Message::from_bytes(&deal[..cut % deal.len()]).is_err(), "a part is no message");
         let long = [&deal[..], &bytes].concat();
         prop_assert_eq!(Message::from_bytes(&long).is_ok(), bytes.is_empty(), "nor is more");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// M dealers and M receivers are enough, and keep this short.
+    #[test]
+    fn any_m_of_n_open_and_m_less_one_do_not_up_to_64((m, n, holders, seed) in wide_committees(), message: [u8; 32]) {
+        let mut network = Network::new(m, n, seed);
+        network.deal(1..=m);
+        prop_assert_eq!(network.session.close_dealing(), Ok(Phase::Answering));
+        prop_assert_eq!(network.answer(1..=m), []);
+        prop_assert_eq!(network.session.close_answers(), Ok(Phase::Keying));
+        network.reveal(&[]);
+        let ciphertext = network.threshold_key().encrypt(&message, LABEL, &mut network.entropy);
+        prop_assert_eq!(open(&mut network, &holders, &ciphertext, LABEL), Ok(message));
+        prop_assert_eq!(open(&mut network, &holders[1..], &ciphertext, LABEL), Err(1));
+    }
+
+    /// Whoever cheats is named, and nobody else, and the key serves all the same.
+    #[test]
+    fn a_bad_dealer_and_a_false_disputer_are_named(
+        (m, n, seed) in (2..=24_u8).prop_flat_map(|n| (1..n, Just(n), any::<u8>())),
+        who in any::<[prop::sample::Index; 4]>(),
+    ) {
+        let [dealer, victim, liar, accused] = who.map(|at| u8::try_from(at.index(usize::from(n))).expect("below 64") + 1);
+        let mut network = Network::new(m, n, seed);
+        let setup = network.session.setup().clone();
+        let mut deals = std::collections::BTreeMap::new();
+        for i in 1..=n {
+            let (deal, secret) = if i == dealer {
+                adversary::cheat(&setup, actor(i), actor(victim), &mut network.entropy)
+            } else {
+                Deal::make(&setup, actor(i), &mut network.entropy)
+            };
+            network.secrets.push(secret);
+            prop_assert_eq!(network.publish(&Message::Deal(deal.clone())), None, "it shows to its victim only");
+            deals.insert(i, deal);
+        }
+        network.session.close_dealing().expect("all dealt");
+        let lies = (liar, accused) != (victim, dealer);
+        if lies {
+            let key = &network.keys[usize::from(liar) - 1];
+            let lie = adversary::dispute(&setup, &deals[&accused], actor(liar), key, &mut network.entropy);
+            let false_dispute = Fault::FalseDispute { receiver: actor(liar), dealer: actor(accused) };
+            prop_assert_eq!(network.publish(&lie), Some(false_dispute));
+        }
+        let bad = Fault::BadShare { dealer: actor(dealer), receiver: actor(victim) };
+        prop_assert_eq!(network.answer(1..=n), [bad]);
+        prop_assert_eq!(network.session.faults().count(), 1 + usize::from(lies));
+        network.session.close_answers().expect("all answered");
+        let others: Vec<_> = (1..=n).filter(|i| *i != dealer).map(actor).collect();
+        prop_assert_eq!(network.session.qualified(), &others[..], "the dealer is out, whoever was accused falsely stays");
+        network.reveal(&[]);
+        let ciphertext = network.threshold_key().encrypt(&[7; 32], LABEL, &mut network.entropy);
+        let holders: Vec<_> = (n - m + 1..=n).collect();
+        prop_assert_eq!(open(&mut network, &holders, &ciphertext, LABEL), Ok([7; 32]));
     }
 }
 
