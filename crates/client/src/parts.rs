@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crypto::{Entropy, HpkeKey, Zeroizing, hpke};
-use governance::AuditGrant;
+use crypto::{HpkeKey, Zeroizing};
+use governance::AuditPart;
 use minicbor::{Decode, Encode};
 use threshold::Partial;
 use types::{Digest, Epoch, NetworkId};
@@ -56,77 +56,31 @@ impl RecoveryPart {
     }
 }
 
-/// What one actor gives an auditor: its parts of the session keys of a grant's epochs, sealed to the
-/// auditor.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct AuditPart {
-    #[n(0)]
-    pub network: NetworkId,
-    #[n(1)]
-    pub grant: u64,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    sealed: Vec<u8>,
+/// The text of the file of an actor's parts for an auditor.
+pub fn audit_part_to_pem(part: &AuditPart) -> String {
+    pem_block(AUDIT, &cbor(part))
 }
 
-impl AuditPart {
-    /// Seals parts, by epoch, to the auditor of a grant.
-    ///
-    /// # Errors
-    /// [`Problem::Identity`]: nothing can be sealed to the key that the grant names.
-    pub fn seal(
-        network: NetworkId,
-        grant: &AuditGrant,
-        parts: &BTreeMap<Epoch, Partial>,
-        entropy: &mut Entropy,
-    ) -> Result<Self, Problem> {
-        let info = grant.seal_info(network);
-        let sealed = hpke::seal(&grant.terms.key, &info, &[], &cbor(parts), entropy);
-        Ok(Self {
-            network,
-            grant: grant.number,
-            sealed: sealed.map_err(|bad| Problem::Identity(bad.to_string()))?,
-        })
-    }
+/// Reads it.
+///
+/// # Errors
+/// [`Problem::Identity`]: whoever gave the file.
+pub fn audit_part_from_pem(text: &str) -> Result<AuditPart, Problem> {
+    read(
+        text,
+        AUDIT,
+        "`coco audit partial` and `coco audit collect` make one",
+    )
+}
 
-    /// Opens them with the auditor's key. Of epochs that the grant does not cover nothing is taken.
-    ///
-    /// # Errors
-    /// [`Problem::Identity`]: the part is of another grant or sealed to another key.
-    pub fn open(
-        &self,
-        network: NetworkId,
-        grant: &AuditGrant,
-        key: &HpkeKey,
-    ) -> Result<BTreeMap<Epoch, Partial>, Problem> {
-        let refuse = |text: &str| Err(Problem::Identity(text.to_owned()));
-        if (self.network, self.grant) != (network, grant.number) {
-            return refuse("it is of another network or another grant");
-        }
-        let Ok(opened) = key.open(&grant.seal_info(network), &[], &self.sealed) else {
-            return refuse("it is not sealed to this auditor's key for this grant");
-        };
-        let parts: Result<BTreeMap<Epoch, Partial>, _> = minicbor::decode(&opened);
-        match parts {
-            Ok(parts) if cbor(&parts) == *opened => Ok(parts
-                .into_iter()
-                .filter(|(epoch, _)| grant.terms.covers(*epoch))
-                .collect()),
-            _ => refuse("what is sealed in it are no parts of session keys"),
-        }
-    }
-
-    /// The text of the file.
-    pub fn to_pem(&self) -> String {
-        pem_block(AUDIT, &cbor(self))
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// [`Problem::Identity`]: whoever gave the file.
-    pub fn from_pem(text: &str) -> Result<Self, Problem> {
-        read(text, AUDIT, "`coco audit partial` makes one")
-    }
+/// Reads what a node answered an auditor.
+///
+/// # Errors
+/// [`Problem::Identity`]: the node.
+pub fn audit_part_from_cbor(bytes: &[u8]) -> Result<AuditPart, Problem> {
+    let part: Option<AuditPart> = minicbor::decode(bytes).ok();
+    let part = part.filter(|part| cbor(part) == bytes);
+    part.ok_or_else(|| Problem::Identity("the answer is no part of an audit".into()))
 }
 
 /// The text of an auditor's key file. It holds the private key: write it for its owner only.
@@ -244,6 +198,7 @@ fn block(text: &str, label: &str, made: &str) -> Result<Zeroizing<Vec<u8>>, Prob
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crypto::Entropy;
 
     #[test]
     fn keys_survive_their_file_and_nothing_else_is_taken_for_one() {
@@ -258,7 +213,7 @@ mod tests {
             [(Epoch(1), &[4; 32]), (Epoch(2), &[3; 32])]
         );
         assert!(again.keyring().holds(Epoch(2)) && !again.keyring().holds(Epoch(3)));
-        assert!(RecoveryPart::from_pem(&text).is_err() && AuditPart::from_pem(&text).is_err());
+        assert!(RecoveryPart::from_pem(&text).is_err() && audit_part_from_pem(&text).is_err());
         let longer = pem_block(KEYS, &[cbor(&keys), vec![0]].concat());
         assert!(SessionKeys::from_pem(&longer).is_err());
         let key = HpkeKey::generate(&mut Entropy::new(&[5; 32]));

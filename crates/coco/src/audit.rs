@@ -4,13 +4,18 @@
 //! names. A session key opens no link, so neither the epoch before nor the one behind follows from it.
 //! Source: Coco 2017, "Decrypting Persistent State"; docs/keys.md.
 
+mod collect;
+mod consent;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use client::{AuditPart, SessionKeys, auditor_key_from_pem, auditor_key_to_pem};
+use client::{
+    SessionKeys, audit_part_from_pem, audit_part_to_pem, auditor_key_from_pem, auditor_key_to_pem,
+};
 use crypto::{HpkeKey, Zeroizing};
-use governance::{AuditGrant, ShareCache, open_session};
+use governance::{AuditGrant, AuditPart, ShareCache, open_session};
 use types::{Epoch, Millis};
 
 use crate::failure::{Code, Failure};
@@ -28,6 +33,10 @@ pub(crate) enum AuditCommand {
     Grants(Grants),
     /// Makes one actor's parts of the granted epochs, sealed to the auditor
     Partial(Partial),
+    /// Signs one actor's consent: its nodes answer the auditor from then on, until the grant ends
+    Consent(consent::Consent),
+    /// Fetches the parts of actors that consented from their nodes, and verifies every proof
+    Collect(collect::Collect),
     /// Opens the granted epochs with the parts of M actors
     Open(Open),
 }
@@ -69,7 +78,7 @@ pub(crate) struct Open {
     /// Number of the grant
     #[arg(long, value_name = "NUMBER")]
     grant: u64,
-    /// What M actors made with `coco audit partial`
+    /// What M actors made with `coco audit partial`, or their nodes gave to `coco audit collect`
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     partials: Vec<PathBuf>,
     /// The auditor's key (`coco audit keygen`)
@@ -85,6 +94,8 @@ pub(crate) fn run(command: &AuditCommand) -> Result<(), Failure> {
         AuditCommand::Keygen(arguments) => keygen(arguments),
         AuditCommand::Grants(arguments) => grants(arguments),
         AuditCommand::Partial(arguments) => partial(arguments),
+        AuditCommand::Consent(arguments) => consent::run(arguments),
+        AuditCommand::Collect(arguments) => collect::run(arguments),
         AuditCommand::Open(arguments) => open(arguments),
     }
 }
@@ -184,8 +195,9 @@ fn partial(arguments: &Partial) -> Result<(), Failure> {
             grant.terms.from, grant.terms.to
         )));
     }
-    let part = AuditPart::seal(network, grant, &parts, &mut entropy)?;
-    write_public(&arguments.out, &part.to_pem())?;
+    let part = AuditPart::seal(network, grant, &parts, &mut entropy)
+        .map_err(|bad| Failure::input(bad.to_string()))?;
+    write_public(&arguments.out, &audit_part_to_pem(&part))?;
     println!("actor     {name}");
     println!("auditor   {}", grant.terms.auditor.0.subject());
     println!("epochs    {}", list(parts.keys()));
@@ -202,8 +214,10 @@ fn open(arguments: &Open) -> Result<(), Failure> {
     let grant = granted(&copy, arguments.grant)?;
     let mut by_epoch: BTreeMap<Epoch, Vec<threshold::Partial>> = BTreeMap::new();
     for path in &arguments.partials {
-        let read = AuditPart::from_pem(&read_text(path)?);
-        match read.and_then(|part| part.open(network, grant, &key)) {
+        let opened = audit_part_from_pem(&read_text(path)?)
+            .map_err(|bad| bad.to_string())
+            .and_then(|part| part.open(network, grant, &key).map_err(|b| b.to_string()));
+        match opened {
             Ok(parts) => {
                 for (epoch, part) in parts {
                     by_epoch.entry(epoch).or_default().push(part);

@@ -73,6 +73,8 @@ pub enum Context {
     EpochLink,
     /// Diffie-Hellman secret with a key in a module → key that wraps a share-transport key.
     ShareKeyWrap,
+    /// Actor over its consent to an audit.
+    AuditConsent,
 }
 
 impl Context {
@@ -114,6 +116,7 @@ impl Context {
             Self::EpochKeyCheck => b"coco/1 epoch key check",
             Self::EpochLink => b"coco/1 epoch link",
             Self::ShareKeyWrap => b"coco/1 share key wrap",
+            Self::AuditConsent => b"coco/1 audit consent",
         }
     }
 }

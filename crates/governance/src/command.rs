@@ -10,7 +10,7 @@ use tee::{Attested, Purpose, report_data};
 use types::{Digest, Index, Millis, NodeId, Term};
 
 use crate::{
-    Configuration, Constitution, EpochOpening, KeyRelease, KeyStep, Listed, NetworkIdentity,
+    AuditRelease, Configuration, Constitution, EpochOpening, KeyRelease, KeyStep, Listed, NetworkIdentity,
     NodeTuple, SignedMessage, SignedTuple, Visibility,
 };
 
@@ -47,6 +47,10 @@ pub enum Command {
     Withdraw(Box<Recorded>),
     /// The time of these proposals is over; their numbers in ascending order.
     Expire { proposals: Vec<u64> },
+    /// An actor lets its nodes answer an auditor; message: [`crate::AuditConsent`].
+    ConsentAudit(Box<Recorded>),
+    /// A node gives its actor's parts of some epochs to an auditor.
+    AuditRelease(AuditRelease),
 }
 
 /// A signed message as an entry holds it.

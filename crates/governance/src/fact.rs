@@ -205,6 +205,17 @@ pub enum Fact {
         #[n(0)]
         grant: u64,
     },
+    /// An actor's nodes answer the auditor of that grant from here on.
+    #[n(25)]
+    AuditConsented {
+        #[n(0)]
+        grant: u64,
+        #[n(1)]
+        actor: String,
+    },
+    /// A node gives its actor's parts of some epochs to the auditor of a grant.
+    #[n(26)]
+    AuditReleased(#[n(0)] crate::AuditRelease),
 }
 
 impl Fact {

@@ -58,7 +58,10 @@ mod public;
 
 pub use admission::Admission;
 pub use amend::{BadChange, CHANGES_MAX};
-pub use audit::{AUDIT_EPOCHS_MAX, AUDITS_MAX, AuditGrant, AuditTerms};
+pub use audit::{
+    AUDIT_EPOCHS_MAX, AUDIT_RELEASE_EPOCHS_MAX, AUDIT_RELEASES_MAX, AUDITS_MAX, AuditGrant,
+    AuditPart, AuditRelease, AuditTerms, BadAuditPart,
+};
 pub use caller::Caller;
 pub use canonical::{BadConstitution, actor_id};
 pub use certificate::Listed;
@@ -81,12 +84,12 @@ pub use keys::{
     sign_key_message,
 };
 pub use message::{
-    BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage,
+    AuditConsent, BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage,
     SignedProposal, SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,
 };
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
-pub use opening::{Opened, Opening, Parts, ShareCache, open_session};
+pub use opening::{Opened, Opening, Parts, ShareCache, open_session, verify_session};
 pub use parts::BadCommand;
 pub use proposal::{Cast, Moment, Proposal, ProposalStatus, ProposalView, Tally};
 pub use public::{PublicFact, admission_from_public, facts_from_public};

@@ -1,4 +1,4 @@
-//! Messages that members sign offline: proposals, ballots, withdrawals.
+//! Messages that actors sign offline: proposals, ballots, withdrawals, consents to audits.
 //!
 //! Source: Coco 2017, "Voting"; RFC 9052 (COSE_Sign1). Each names the network, what it is about and
 //! the time in which it counts, and is signed in a context of its own, so that it is good for nothing
@@ -158,6 +158,24 @@ pub struct Withdrawal {
     pub window: Window,
 }
 
+/// What an actor signs so that its nodes answer the auditor of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AuditConsent {
+    #[n(0)]
+    pub network: NetworkId,
+    /// Number of the grant.
+    #[n(1)]
+    pub grant: u64,
+    /// [`AuditTerms::digest`](crate::AuditTerms::digest): what the actor read before it signed.
+    #[n(2)]
+    pub terms: Digest,
+    /// Name of the actor that consents.
+    #[n(3)]
+    pub actor: String,
+    #[n(4)]
+    pub window: Window,
+}
+
 /// A member's choice.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
@@ -174,7 +192,7 @@ pub enum Choice {
     Abstain,
 }
 
-/// The three kinds of message, and what their checks have in common.
+/// The kinds of message, and what their checks have in common.
 trait Message: Sized + Encode<()> + for<'b> Decode<'b, ()> {
     const CONTEXT: Context;
     fn network(&self) -> NetworkId;
@@ -225,6 +243,7 @@ messages! {
     Proposed by proposer in Proposal as "coco/1 proposal";
     Ballot by voter in Ballot as "coco/1 ballot";
     Withdrawal by proposer in Withdrawal as "coco/1 withdrawal";
+    AuditConsent by actor in AuditConsent as "coco/1 audit consent";
 }
 
 impl Proposed {
@@ -329,6 +348,15 @@ impl SignedMessage {
         constitution: &Constitution,
         now: Millis,
     ) -> Result<(Ballot, Caller), Refused> {
+        self.verify(network, constitution, now)
+    }
+
+    pub(crate) fn audit_consent(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(AuditConsent, Caller), Refused> {
         self.verify(network, constitution, now)
     }
 

@@ -107,6 +107,20 @@ pub fn open_session(
     }
 }
 
+/// Whose part of an epoch's session key this is, if it is right.
+///
+/// # Errors
+/// Why it is not.
+pub fn verify_session(records: &Keys, epoch: Epoch, part: &Partial) -> Result<String, String> {
+    let (_, seal, shared) = sealed(records, epoch).ok_or_else(|| no_seal(epoch))?;
+    let (session, _) = verified(shared, seal, epoch).ok_or("the epoch's seal is wrong")?;
+    if part.verify(&session).is_err() {
+        return Err(wrong(shared, part.holder()));
+    }
+    let name = shared.actor(part.holder());
+    Ok(name.unwrap_or("nobody").to_owned())
+}
+
 fn no_seal(epoch: Epoch) -> String {
     format!("the ledger has no epoch {epoch} that is sealed to the actors")
 }

@@ -9,8 +9,9 @@ use minicbor::{Decode, Encode};
 use types::{Digest, Millis, NodeId};
 
 use crate::{
-    AdmitNode, Command, Configuration, Constitution, Departure, EpochOpening, Genesis, KeyRelease,
-    KeyStep, Listed, NetworkIdentity, NetworkRestart, Recorded, SignedMessage, Visibility,
+    AdmitNode, AuditRelease, Command, Configuration, Constitution, Departure, EpochOpening,
+    Genesis, KeyRelease, KeyStep, Listed, NetworkIdentity, NetworkRestart, Recorded, SignedMessage,
+    Visibility,
 };
 
 /// Largest public or private part: a constitution, evidence and endorsements at their limits.
@@ -81,6 +82,11 @@ pub(crate) enum Public {
     KeyRelease(#[n(0)] KeyRelease),
     #[n(12)]
     NetworkRestart(#[n(0)] Box<NetworkRestart>),
+    /// Without a message, it is in the private part.
+    #[n(13)]
+    ConsentAudit(#[n(0)] Option<SignedMessage>),
+    #[n(14)]
+    AuditRelease(#[n(0)] AuditRelease),
 }
 
 impl Public {
@@ -101,7 +107,10 @@ impl Public {
     pub(crate) fn is_sealed(&self) -> bool {
         matches!(
             self,
-            Self::Propose(None) | Self::Vote(None) | Self::Withdraw(None)
+            Self::Propose(None)
+                | Self::Vote(None)
+                | Self::Withdraw(None)
+                | Self::ConsentAudit(None)
         )
     }
 }
@@ -157,6 +166,8 @@ impl Command {
             Self::Vote(recorded) => Public::Vote(recorded.shown()),
             Self::Withdraw(recorded) => Public::Withdraw(recorded.shown()),
             Self::Expire { proposals } => Public::Expire(proposals.clone()),
+            Self::ConsentAudit(recorded) => Public::ConsentAudit(recorded.shown()),
+            Self::AuditRelease(release) => Public::AuditRelease(*release),
         };
         minicbor::to_vec(public).expect("memory takes any length")
     }
@@ -165,7 +176,7 @@ impl Command {
     pub fn private(&self) -> Zeroizing<Vec<u8>> {
         let genesis = match self {
             Self::Genesis(genesis) => genesis,
-            Self::Propose(r) | Self::Vote(r) | Self::Withdraw(r) => {
+            Self::Propose(r) | Self::Vote(r) | Self::Withdraw(r) | Self::ConsentAudit(r) => {
                 let sealed = r.visibility == Visibility::Sealed;
                 return Zeroizing::new(if sealed {
                     r.message.to_cbor()
@@ -246,6 +257,8 @@ impl Command {
             Public::Vote(message) => Self::Vote(Recorded::read(message, private)?),
             Public::Withdraw(message) => Self::Withdraw(Recorded::read(message, private)?),
             Public::Expire(proposals) => Self::Expire { proposals },
+            Public::ConsentAudit(message) => Self::ConsentAudit(Recorded::read(message, private)?),
+            Public::AuditRelease(release) => Self::AuditRelease(release),
         };
         // One command has one encoding, and a constitution stands where it says that it stands.
         if command.private().as_slice() != private {

@@ -104,7 +104,9 @@ pub fn facts_from_public(bytes: &[u8]) -> Result<Vec<PublicFact>, BadCommand> {
         | Public::Withdraw(_)
         | Public::Expire(_)
         | Public::KeyStep(_)
-        | Public::KeyRelease(_) => Vec::new(),
+        | Public::KeyRelease(_)
+        | Public::ConsentAudit(_)
+        | Public::AuditRelease(_) => Vec::new(),
         Public::OpenEpoch(opening) => vec![PublicFact::Epoch(opening.epoch)],
         Public::NetworkRestart(restart) => {
             let NetworkRestart {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod apply;
+mod audits;
 mod enact;
 mod keys;
 mod polls;
@@ -170,12 +171,6 @@ impl State {
     /// The sequence of the last event; 0 before the first.
     pub fn last_event(&self) -> u64 {
         self.events.last()
-    }
-
-    /// What auditors may be given at ledger time `now`, by number of the grant.
-    pub fn audits(&self, now: Millis) -> impl Iterator<Item = &crate::AuditGrant> {
-        let open = self.audits.open();
-        open.filter(move |grant| now < grant.terms.expires)
     }
 
     /// The epoch of the entries that follow.

@@ -10,6 +10,9 @@
 //! | `GET /v1/constitution/versions` | version, digest and entry of each that was in force |
 //! | `GET /v1/proposals`, `GET /v1/proposals/N` | open and recent proposals with ballots and count |
 //! | `POST /v1/proposals`, `/v1/ballots`, `/v1/withdrawals` | hands in a `governance::SignedMessage`; answered when recorded |
+//! | `POST /v1/consents` | hands in an actor's signed consent to an audit; answered when recorded |
+//! | `GET /v1/audits` | the open audit grants, with who consented |
+//! | `POST /v1/audits/N/parts?from=E&to=E` | for the auditor that the grant names: this node's actor's parts, sealed to it |
 //! | `GET /v1/events?since=N&wait=S` | events after N, at once or within S seconds; `since=now` names the last |
 //! | `GET /v1/openapi.json` | this table for programs |
 //!
@@ -26,6 +29,16 @@ use crate::Output;
 use crate::node::Node;
 use crate::polls::Poll;
 use crate::sessions::Who;
+
+/// Who speaks on the administrative channel.
+#[derive(Debug, Clone)]
+pub enum Asker {
+    Actor(Caller),
+    /// No actor of the network, but named by an open audit grant.
+    Auditor {
+        subject: String,
+    },
+}
 
 /// An administrator's connection.
 pub struct Connection {
@@ -64,6 +77,15 @@ const WAITING_BYTES_MAX: usize = 2 * ADMINISTRATIVE_BYTES_MAX;
 /// What the channel offers, for programs; a test holds it against [`ROUTES`].
 const OPENAPI: &str = include_str!("../openapi.json");
 
+/// What an auditor that is no actor may ask.
+const AUDITORS: &[&str] = &[
+    "/v1/actor",
+    "/v1/network",
+    "/v1/audits",
+    "/v1/audits/{number}/parts",
+    "/v1/openapi.json",
+];
+
 /// Every resource and what may be done with it.
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/status"),
@@ -77,6 +99,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/proposals/{number}"),
     ("POST", "/v1/ballots"),
     ("POST", "/v1/withdrawals"),
+    ("POST", "/v1/consents"),
+    ("GET", "/v1/audits"),
+    ("POST", "/v1/audits/{number}/parts"),
     ("GET", "/v1/events"),
     ("GET", "/v1/openapi.json"),
 ];
@@ -140,7 +165,7 @@ impl Node {
             let Some(session) = self.sessions.get(connection) else {
                 return;
             };
-            let Who::Administrator { http, caller } = &mut session.who else {
+            let Who::Administrator { http, asker, .. } = &mut session.who else {
                 return;
             };
             if http.deferred.is_some() {
@@ -169,13 +194,13 @@ impl Node {
                     break;
                 }
             };
-            let caller = caller.clone();
+            let asker = asker.clone();
             let persistence = if request.keep_alive {
                 Persistence::KeepAlive
             } else {
                 Persistence::Close
             };
-            match self.administer(connection, &caller, &request, out) {
+            match self.administer(connection, &asker, &request, out) {
                 Answer::Now(status, body) => {
                     encode(status, &body, &request.method, persistence, &mut answer);
                     if !request.keep_alive {
@@ -202,7 +227,7 @@ impl Node {
     fn administer(
         &mut self,
         connection: u64,
-        caller: &Caller,
+        asker: &Asker,
         request: &Request,
         out: &mut Vec<Output>,
     ) -> Answer {
@@ -211,8 +236,13 @@ impl Node {
             .split_once('?')
             .unwrap_or((&request.target, ""));
         let number = path.strip_prefix("/v1/proposals/");
+        let audit = path
+            .strip_prefix("/v1/audits/")
+            .and_then(|rest| rest.strip_suffix("/parts"));
         let route = if number.is_some() {
             "/v1/proposals/{number}"
+        } else if audit.is_some() {
+            "/v1/audits/{number}/parts"
         } else {
             path
         };
@@ -229,8 +259,16 @@ impl Node {
             let error = format!("use {} with this resource", methods.join(" or "));
             return Answer::Now(405, json!({ "error": error }));
         }
+        if matches!(asker, Asker::Auditor { .. }) && !AUDITORS.contains(&route) {
+            let error = "an auditor that is no actor may ask for its audits and for nothing else";
+            return Answer::Now(403, json!({ "error": error }));
+        }
+        if let Some(number) = audit {
+            return self.audit_asked(connection, number, query, out);
+        }
         if request.method == "POST" {
             let poll = match path {
+                "/v1/consents" => Poll::Consent,
                 "/v1/ballots" => Poll::Ballot,
                 "/v1/withdrawals" => Poll::Withdrawal,
                 _ => Poll::Proposal,
@@ -239,13 +277,14 @@ impl Node {
         }
         let body = match path {
             "/v1/status" => self.status_body(),
-            "/v1/actor" => json!({
-                "name": caller.name,
-                "actor": caller.actor,
-                "member": caller.member,
-                "participant": caller.participant,
-                "auditor": caller.auditor,
-            }),
+            "/v1/actor" => asker.body(),
+            "/v1/audits" => {
+                let chain = match self.sessions.get(connection).map(|session| &session.who) {
+                    Some(Who::Administrator { chain, .. }) => chain.clone(),
+                    _ => Vec::new(),
+                };
+                self.audits_body(asker, &chain)
+            }
             "/v1/network" => self.network_body(),
             "/v1/nodes" => self.nodes_body(),
             "/v1/constitution" => self.constitution_body(),
@@ -349,6 +388,21 @@ impl Node {
                 "cbor": hex::encode(constitution.to_cbor()),
             }),
             None => json!({ "error": "not there yet: the node is still joining" }),
+        }
+    }
+}
+
+impl Asker {
+    fn body(&self) -> Value {
+        match self {
+            Self::Actor(caller) => json!({
+                "name": caller.name,
+                "actor": caller.actor,
+                "member": caller.member,
+                "participant": caller.participant,
+                "auditor": caller.auditor,
+            }),
+            Self::Auditor { subject } => json!({ "name": subject, "granted": true }),
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use types::limits::{APPLICATION_REQUEST_BYTES_MAX, CONNECTIONS_MAX};
 
 use crate::Output;
-use crate::administration::Connection;
+use crate::administration::{Asker, Connection};
 use crate::node::{Node, log, send_host};
 use crate::peers::gather;
 use crate::sessions::Who;
@@ -190,11 +190,15 @@ impl Node {
                     session.who = who;
                 }
             }
-            Who::ExpectClient { protocol, .. } => {
-                let protocol = protocol.clone();
+            Who::ExpectClient { protocol, surface } => {
+                let (protocol, surface) = (protocol.clone(), *surface);
                 let remote = session.remote.clone();
                 match self.state.actor_of(&chain, self.clock.max(self.order.time)) {
-                    Ok(caller) => self.client(connection, caller, &alpn, &protocol, out),
+                    Ok(caller) => self.client(connection, caller, chain, &alpn, &protocol, out),
+                    Err(_) if self.is_auditor(&chain) && is_administrative(surface, &alpn) => {
+                        let subject = chain[0].subject().to_owned();
+                        self.administrator_came(connection, Asker::Auditor { subject }, chain);
+                    }
                     Err(refused) => {
                         log(out, 2, "gate", &format!("{remote} is refused: {refused}"));
                         self.drop_connection(connection, "not an actor of this network", out);
@@ -209,6 +213,7 @@ impl Node {
         &mut self,
         connection: u64,
         caller: governance::Caller,
+        chain: Vec<crypto::Certificate>,
         alpn: &[u8],
         port: &str,
         out: &mut Vec<Output>,
@@ -216,21 +221,12 @@ impl Node {
         let Some(session) = self.sessions.get(connection) else {
             return;
         };
-        let administrative = matches!(
-            session.who,
-            Who::ExpectClient {
-                surface: Surface::Administrative,
-                ..
-            }
-        );
-        if alpn == channel::ADMINISTRATIVE
-            || (administrative && (alpn.is_empty() || alpn == channel::HTTP1))
-        {
-            session.who = Who::Administrator {
-                caller,
-                http: Box::new(Connection::default()),
-            };
-            return;
+        let surface = match &session.who {
+            Who::ExpectClient { surface, .. } => *surface,
+            _ => Surface::Unspecified,
+        };
+        if is_administrative(surface, alpn) {
+            return self.administrator_came(connection, Asker::Actor(caller), chain);
         }
         let by_name = self
             .protocols
@@ -251,6 +247,21 @@ impl Node {
             auditor: caller.auditor,
         };
         self.application(connection, place, identity, out);
+    }
+
+    fn administrator_came(
+        &mut self,
+        connection: u64,
+        asker: Asker,
+        chain: Vec<crypto::Certificate>,
+    ) {
+        if let Some(session) = self.sessions.get(connection) {
+            session.who = Who::Administrator {
+                asker,
+                chain,
+                http: Box::new(Connection::default()),
+            };
+        }
     }
 
     /// Whether the constitution lets clients without a certificate reach the protocol's worker, which then
@@ -400,4 +411,10 @@ impl Node {
             .get(stream)
             .is_some_and(|s| matches!(s.who, Who::Application { place: at, .. } if at == place))
     }
+}
+
+/// Whether a client asked for the administrative channel, by name or by port.
+fn is_administrative(surface: Surface, alpn: &[u8]) -> bool {
+    alpn == channel::ADMINISTRATIVE
+        || (surface == Surface::Administrative && (alpn.is_empty() || alpn == channel::HTTP1))
 }

@@ -481,6 +481,8 @@ impl Node {
                 | Command::OpenEpoch(_)
                 | Command::KeyStep(_)
                 | Command::KeyRelease(_)
+                | Command::ConsentAudit(_)
+                | Command::AuditRelease(_)
         );
         if let Some(leading) = self.order.leading.as_mut().filter(|_| !of_others) {
             leading.changing = false;
@@ -620,6 +622,7 @@ impl Node {
             }
             Fact::Lease { .. } | Fact::KeyGeneration { .. } | Fact::EpochDue { .. } => {}
             Fact::KeyRelease(release) => self.key_released(release, out),
+            Fact::AuditReleased(release) => self.audit_released(release, out),
             told => log(out, 3, "governance", &format!("{told:?}")),
         }
     }

@@ -12,6 +12,7 @@
 
 mod administration;
 mod admitting;
+mod audits;
 mod backfill;
 mod clients;
 mod cold;

@@ -20,6 +20,8 @@ const DIGESTS_KEPT: usize = 4096;
 pub struct Order {
     /// Last entry that was applied.
     pub committed: Index,
+    /// Last committed entry that signs the root over all before it, of those that were applied here.
+    pub signed: Index,
     /// Digests of the last committed entries, the newest at the end.
     digests: VecDeque<Digest>,
     /// The terms of all committed entries: what the host reads back is held against them.
@@ -70,6 +72,7 @@ impl Order {
     pub fn new(sealer: Sealer) -> Self {
         Self {
             committed: Index::ZERO,
+            signed: Index::ZERO,
             digests: VecDeque::new(),
             runs: Runs::default(),
             time: Millis::ZERO,
@@ -112,6 +115,9 @@ impl Order {
             "entries are applied in order"
         );
         self.committed = header.index;
+        if header.kind == Kind::Signature {
+            self.signed = header.index;
+        }
         self.time = self.time.max(header.time);
         self.runs.push(header.index, header.term);
         self.digests.push_back(digest);

@@ -230,6 +230,7 @@ impl Node {
         message: PeerMessage,
         out: &mut Vec<Output>,
     ) {
+        let asks = from;
         match message {
             PeerMessage::Consensus(bytes) => {
                 let (now, clock) = (self.now, self.clock);
@@ -264,6 +265,9 @@ impl Node {
             PeerMessage::KeyAsk(ask) => self.release_asked(from, &ask, out),
             PeerMessage::Partials(partials) => self.partials_arrived(from, &partials, out),
             PeerMessage::PartialsAsk { epoch } => self.partials_asked(from, epoch, out),
+            PeerMessage::AuditAsk { grant, from, to } => {
+                self.audit_ask_arrived(asks, (grant, from, to), out);
+            }
             PeerMessage::PollRefused {
                 digest,
                 status,

@@ -7,13 +7,13 @@
 
 use bytes::Bytes;
 use crypto::sha256;
-use governance::{Command, Fact, Refused, SignedMessage};
+use governance::{AuditRelease, Command, Fact, Refused, SignedMessage};
 use ledger::{Header, Kind};
 use serde_json::{Value, json};
 use types::{Digest, Millis, NodeId};
 
 use crate::Output;
-use crate::administration::Answer;
+use crate::administration::{Answer, Asker};
 use crate::node::Node;
 use crate::sessions::Who;
 use crate::wire::PeerMessage;
@@ -36,11 +36,12 @@ pub enum Poll {
     Proposal = 1,
     Ballot = 2,
     Withdrawal = 3,
+    Consent = 4,
 }
 
 impl Poll {
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Proposal, Self::Ballot, Self::Withdrawal]
+        [Self::Proposal, Self::Ballot, Self::Withdrawal, Self::Consent]
             .into_iter()
             .find(|poll| *poll as u8 == number)
     }
@@ -58,11 +59,13 @@ struct Waiting {
     what: Awaited,
 }
 
-enum Awaited {
+pub enum Awaited {
     /// That the message with this digest is recorded.
     Recorded(Digest),
     /// An event after this one.
     Events(u64),
+    /// That this answer to an auditor is recorded.
+    AuditParts(AuditRelease),
 }
 
 impl Node {
@@ -108,7 +111,7 @@ impl Node {
         )
     }
 
-    fn wait(&mut self, connection: u64, wait_ms: u64, what: Awaited) -> Answer {
+    pub fn wait(&mut self, connection: u64, wait_ms: u64, what: Awaited) -> Answer {
         if self.polls.waiting.len() >= WAITING_MAX {
             let error = "too many administrators wait for this node: ask another, or again later";
             return Answer::Now(503, json!({ "error": error }));
@@ -122,7 +125,7 @@ impl Node {
         Answer::Later
     }
 
-    fn leads(&self) -> bool {
+    pub fn leads(&self) -> bool {
         self.order.leading.as_ref().is_some_and(|l| l.opened) && self.serves()
     }
 
@@ -138,6 +141,7 @@ impl Node {
             Poll::Proposal => self.state.propose(message, now),
             Poll::Ballot => self.state.ballot(message, now),
             Poll::Withdrawal => self.state.withdraw(message, now),
+            Poll::Consent => self.state.consent(message, now),
         }?;
         let leading = self.order.leading.as_ref().expect("the caller looked");
         let on_its_way = leading
@@ -224,8 +228,10 @@ impl Node {
         if self.polls.waiting.is_empty() {
             return;
         }
-        if let Command::Propose(recorded) | Command::Vote(recorded) | Command::Withdraw(recorded) =
-            command
+        if let Command::Propose(recorded)
+        | Command::Vote(recorded)
+        | Command::Withdraw(recorded)
+        | Command::ConsentAudit(recorded) = command
         {
             let digest = sha256(&recorded.message.to_cbor());
             let (status, body) = match done {
@@ -251,6 +257,10 @@ impl Node {
         for waiting in self.take_waiting(|w| w.until <= now) {
             let (status, body) = match waiting.what {
                 Awaited::Events(since) => (200, self.events_body(since)),
+                Awaited::AuditParts(_) => (
+                    503,
+                    json!({ "error": "the network did not record the answer in time: ask again" }),
+                ),
                 Awaited::Recorded(_) => (
                     202,
                     json!({
@@ -272,7 +282,10 @@ impl Node {
     pub fn close_actor(&mut self, actor: types::ActorId, out: &mut Vec<Output>) {
         let named = |who: &Who| match who {
             Who::Application { caller, .. } => caller.actor.as_ref() == actor.0.as_slice(),
-            Who::Administrator { caller, .. } => caller.actor == actor,
+            Who::Administrator {
+                asker: Asker::Actor(caller),
+                ..
+            } => caller.actor == actor,
             _ => false,
         };
         let ended: Vec<u64> = self
@@ -298,6 +311,13 @@ impl Node {
         for waiting in answered {
             self.answer_administrator(waiting.connection, status, body, out);
         }
+    }
+
+    /// Who waits for this answer; one of those that do.
+    pub fn take_waiting_audit(&mut self, release: &AuditRelease) -> Option<u64> {
+        let waits = |w: &Waiting| matches!(&w.what, Awaited::AuditParts(r) if r == release);
+        let place = self.polls.waiting.iter().position(waits)?;
+        Some(self.polls.waiting.remove(place).connection)
     }
 
     fn take_waiting(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
@@ -350,13 +370,13 @@ impl Node {
     }
 }
 
-fn refusal(refused: &Refused) -> Answer {
+pub fn refusal(refused: &Refused) -> Answer {
     Answer::Now(status(refused), json!({ "error": refused.to_string() }))
 }
 
 /// The status code of a refusal: the message is no message, its signer may not, or it does not fit
 /// what is there.
-fn status(refused: &Refused) -> u16 {
+pub fn status(refused: &Refused) -> u16 {
     match refused {
         Refused::MessageShape | Refused::Window | Refused::Title => 400,
         Refused::MessageTooLong => 413,
@@ -367,9 +387,12 @@ fn status(refused: &Refused) -> u16 {
         | Refused::NotTheSigner { .. }
         | Refused::MayNotPropose { .. }
         | Refused::NotAMember { .. }
-        | Refused::NotTheProposer { .. } => 403,
-        Refused::UnknownProposal => 404,
-        Refused::TooManyProposals => 429,
+        | Refused::NotTheProposer { .. }
+        | Refused::HoldsNoShare { .. }
+        | Refused::NoAuditConsent { .. }
+        | Refused::AuditEpochs { .. } => 403,
+        Refused::UnknownProposal | Refused::NoSuchAudit { .. } => 404,
+        Refused::TooManyProposals | Refused::TooManyAuditParts => 429,
         _ => 409,
     }
 }

@@ -37,7 +37,7 @@ pub struct Releases {
     ask_at: Millis,
     asked_all_at: Millis,
     /// This node's private share of a threshold key.
-    share: ShareCache,
+    pub share: ShareCache,
     /// When a refusal to a node was recorded last.
     refused_at: BTreeMap<NodeId, Millis>,
     /// Keys that had to be fetched while nobody could record it; recorded as soon as possible.

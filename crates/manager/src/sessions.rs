@@ -62,9 +62,11 @@ pub enum Who {
         outstanding: usize,
         paused: bool,
     },
-    /// An actor on the administrative channel.
+    /// An actor, or an auditor, on the administrative channel.
     Administrator {
-        caller: governance::Caller,
+        asker: crate::administration::Asker,
+        /// Its certificates, leaf first.
+        chain: Vec<Certificate>,
         http: Box<crate::administration::Connection>,
     },
 }

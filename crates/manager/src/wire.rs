@@ -50,6 +50,8 @@ pub enum PeerMessage {
     Partials(Partials),
     /// The leader lost its keys, so that nobody can record who is given them: give me your part.
     PartialsAsk { epoch: Epoch },
+    /// An auditor asks here for its grant's parts of these epochs: record that this node gives them.
+    AuditAsk { grant: u64, from: Epoch, to: Epoch },
     /// While the network has no quorum, see `cold`.
     Cold(Box<crate::cold::Says>),
     /// Give me this piece of the snapshot at `index`.
@@ -264,6 +266,7 @@ impl PeerMessage {
             Self::KeysAsk => out.push(23),
             Self::KeyMessage(signed) => raw(out, 24, None, signed),
             Self::KeyAsk(m) => put(out, 25, m),
+            Self::AuditAsk { grant, from, to } => put(out, 28, (grant, from, to)),
             Self::Partials(m) => put(out, 26, m),
             Self::PartialsAsk { epoch } => put(out, 27, epoch),
             Self::Cold(says) => put(out, 30, says),
@@ -351,6 +354,10 @@ impl PeerMessage {
             27 => Self::PartialsAsk {
                 epoch: get(&frame)?,
             },
+            28 => {
+                let (grant, from, to) = get(&frame)?;
+                Self::AuditAsk { grant, from, to }
+            }
             30 => Self::Cold(Box::new(get(&frame)?)),
             10 => {
                 let (index, sequence) = get(&frame)?;
@@ -474,6 +481,11 @@ mod tests {
             PeerMessage::Poll {
                 poll: 2,
                 message: Bytes::from_static(b"ballot"),
+            },
+            PeerMessage::AuditAsk {
+                grant: 3,
+                from: Epoch(4),
+                to: Epoch(5),
             },
             PeerMessage::PollRefused {
                 digest: Digest([3; 32]),

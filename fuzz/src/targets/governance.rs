@@ -1,6 +1,7 @@
 //! Administrative commands, constitutions and node tuples.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use crypto::{Entropy, PublicKey, SigningKey};
 use governance::{
@@ -90,6 +91,7 @@ pub fn grant(key: [u8; 32]) -> AuditGrant {
             expires: START.plus(1_000),
         },
         entry: Index(2),
+        consents: BTreeMap::new(),
     })
 }
 

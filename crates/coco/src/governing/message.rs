@@ -1,4 +1,4 @@
-//! What is signed: proposals, ballots, withdrawals; and handing them in.
+//! What is signed: proposals, ballots, withdrawals, consents to audits; and handing them in.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::status::cell;
 /// A clock may be this much ahead of ledger time.
 const EARLY_MS: u64 = 5 * 60_000;
 
-/// What all three commands have in common.
+/// What all these commands have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     #[command(flatten)]
@@ -152,7 +152,7 @@ pub(crate) fn withdraw(arguments: &Withdraw) -> Result<(), Failure> {
 
 impl Common {
     /// Makes the object and hands it in, or one of the two.
-    fn run(
+    pub(crate) fn run(
         &self,
         target: &str,
         make: impl FnOnce(&Signer, &mut Option<Admin>) -> Result<(Context, Vec<u8>), Failure>,
@@ -191,7 +191,7 @@ impl Common {
         Ok(())
     }
 
-    fn window(&self) -> Window {
+    pub(crate) fn window(&self) -> Window {
         let now = keys::now();
         Window {
             from: types::Millis(now.0.saturating_sub(EARLY_MS)),
@@ -199,13 +199,13 @@ impl Common {
         }
     }
 
-    fn actor(&self, signer: &Signer) -> String {
+    pub(crate) fn actor(&self, signer: &Signer) -> String {
         self.actor
             .clone()
             .unwrap_or_else(|| signer.chain()[0].subject().to_owned())
     }
 
-    fn network(&self, admin: &mut Option<Admin>) -> Result<NetworkId, Failure> {
+    pub(crate) fn network(&self, admin: &mut Option<Admin>) -> Result<NetworkId, Failure> {
         let text = match (&self.network_id, admin) {
             (Some(text), _) => text.clone(),
             (None, Some(admin)) => cell(&admin.network()?["id"]),
@@ -234,7 +234,7 @@ fn named(text: Option<&str>, admin: &mut Option<Admin>) -> Result<Digest, Failur
         .ok_or_else(|| Failure::failed(format!("the node names proposal {number} by no digest")))
 }
 
-pub(super) fn digest(text: &str) -> Option<Digest> {
+pub(crate) fn digest(text: &str) -> Option<Digest> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(Digest(bytes))

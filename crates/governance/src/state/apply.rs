@@ -59,6 +59,8 @@ impl State {
             Command::Vote(recorded) => self.apply_vote(index, time, recorded)?,
             Command::Withdraw(recorded) => self.apply_withdraw(index, time, recorded)?,
             Command::Expire { proposals } => self.apply_expire(index, time, proposals)?,
+            Command::ConsentAudit(recorded) => self.apply_consent(index, time, recorded)?,
+            Command::AuditRelease(release) => self.apply_audit_release(time, release)?,
         };
         self.done(index, time, &mut facts);
         Ok(facts)

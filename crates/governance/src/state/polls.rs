@@ -117,7 +117,7 @@ impl State {
         self.proposals.values().filter(|p| p.is_open())
     }
 
-    fn record(&self, message: &SignedMessage) -> Result<Box<Recorded>, Refused> {
+    pub(super) fn record(&self, message: &SignedMessage) -> Result<Box<Recorded>, Refused> {
         let network = self.network.as_ref().ok_or(Refused::NotCreated)?;
         Ok(Box::new(Recorded {
             visibility: network.constitution.visibility,
@@ -126,7 +126,7 @@ impl State {
     }
 
     /// What was recorded, if it stands in the part where the constitution wants it.
-    fn opened<'m>(&self, recorded: &'m Recorded) -> Result<&'m SignedMessage, Refused> {
+    pub(super) fn opened<'m>(&self, recorded: &'m Recorded) -> Result<&'m SignedMessage, Refused> {
         let network = self.network.as_ref().ok_or(Refused::NotCreated)?;
         if recorded.visibility == network.constitution.visibility {
             Ok(&recorded.message)
