@@ -185,6 +185,7 @@ impl Node {
                 Ok(None) => return,
                 Err(broken) => return self.drop_connection(connection, &broken.to_string(), out),
             };
+            self.figures.came(&message);
             if let PeerMessage::Cold(says) = message {
                 let key = session.channel.ready().map(|peer| *peer.chain[0].key());
                 let Some(key) = key else { return };

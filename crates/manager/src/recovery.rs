@@ -21,7 +21,7 @@ use crate::backfill::Backfill;
 use crate::node::{Node, Phase, Reading, log, send_host};
 use crate::parts::ManagerPart;
 use crate::reading::READ_BYTES_MAX;
-use crate::wire::Standing;
+use crate::wire::{PeerMessage, Standing};
 
 /// What the host says it has, and what it has by now.
 #[derive(Debug, Clone, Default)]
@@ -111,9 +111,26 @@ pub struct Figures {
     pub voter_ms: u64,
     /// Entries before a snapshot that were fetched since.
     pub backfilled_entries: u64,
+    /// Messages of other nodes about keys, and about the restart of a network that lost its quorum.
+    pub key_messages: u64,
+    pub cold_messages: u64,
 }
 
 impl Figures {
+    /// A message of another node came.
+    pub fn came(&mut self, message: &PeerMessage) {
+        match message {
+            PeerMessage::EpochKeys(_)
+            | PeerMessage::KeysAsk
+            | PeerMessage::KeyMessage(_)
+            | PeerMessage::KeyAsk(_)
+            | PeerMessage::Partials(_)
+            | PeerMessage::PartialsAsk { .. } => self.key_messages += 1,
+            PeerMessage::Cold(_) => self.cold_messages += 1,
+            _ => {}
+        }
+    }
+
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
             ("restored_entries", self.restored_entries),
@@ -122,6 +139,8 @@ impl Figures {
             ("fetched_bytes", self.fetched_bytes),
             ("voter_ms", self.voter_ms),
             ("backfilled_entries", self.backfilled_entries),
+            ("key_messages", self.key_messages),
+            ("cold_messages", self.cold_messages),
         ]
         .into_iter()
     }

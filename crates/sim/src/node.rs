@@ -71,6 +71,8 @@ pub struct Node {
     /// What on the disk is not as it was written.
     pub spoilt_entries: BTreeSet<u64>,
     pub spoilt_snapshots: BTreeSet<u64>,
+    /// What this incarnation's manager told its host last.
+    pub gauges: BTreeMap<String, u64>,
     /// This incarnation is not a voter yet.
     pub joining: bool,
     /// Entries that this incarnation found on its disk, until it is known how many it keeps.
@@ -111,6 +113,7 @@ impl Node {
             copy: None,
             spoilt_entries: BTreeSet::new(),
             spoilt_snapshots: BTreeSet::new(),
+            gauges: BTreeMap::new(),
             joining: false,
             found: None,
             stopping: false,
@@ -149,6 +152,7 @@ impl Node {
         self.next_connection = 2;
         self.wires.clear();
         self.joining = true;
+        self.gauges.clear();
         self.syncs_until = now;
         self.found = Some(self.disk.count());
         let runs = self.disk.runs();

@@ -32,6 +32,9 @@ mod lines;
 #[cfg(test)]
 mod frauds;
 
+#[cfg(test)]
+mod figures;
+
 use lines::Told;
 use wires::Wire;
 

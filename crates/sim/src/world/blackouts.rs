@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    fn restarts(&self) -> u32 {
+    pub(super) fn restarts(&self) -> u32 {
         self.positions()
             .map(|p| p.restarts)
             .max()

@@ -76,6 +76,8 @@ impl World {
                     }
                 }
                 M::Status(status) => {
+                    let gauges = status.gauges.iter().map(|g| (g.name.clone(), g.value));
+                    self.nodes[place].gauges = gauges.collect();
                     if !status.network_certificate.is_empty() {
                         self.network = status.network_certificate;
                     }

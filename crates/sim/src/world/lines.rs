@@ -24,6 +24,11 @@ impl Told {
         self.keep
     }
 
+    #[cfg(test)]
+    pub fn lines(&self) -> impl Iterator<Item = &String> {
+        self.lines.iter()
+    }
+
     /// Digest of what was told, and the lines if they were kept.
     pub fn finish(&mut self) -> (String, Vec<String>) {
         let digest = self
