@@ -157,6 +157,8 @@ class Restartable(byhand.Started):
         self.process = None
         # The file of the owner's share-transport key; and the key in a module that opens it, if one does.
         self.share_key = network.actors[owner]["share"], None
+        # What M actors ordered after the quorum was lost.
+        self.restart_order = None
         self.start()
 
     def start(self):
@@ -181,6 +183,8 @@ class Restartable(byhand.Started):
             "agent": agent,
             "platform": {"key": files["platform_key"], "certificates": files["platform_certificates"]},
         }
+        if self.restart_order:
+            config["restart_order"] = str(self.restart_order)
         (self.directory / "node.toml").write_text(byhand.toml(config))
         with (self.directory / "log.txt").open("a") as log:
             self.process = subprocess.Popen(

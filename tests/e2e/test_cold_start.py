@@ -3,6 +3,7 @@ with everything that it acknowledged. `coco sandbox --dir` resumes this way."""
 
 import http.client
 import itertools
+import shutil
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ import isolated
 import network as networks
 import processes
 import pytest
-from network import KeyValue
+from network import KeyValue, coco
 from test_restarts import everything, gateways, grown, ledgers_are_sound
 
 FAILURES = 5
@@ -111,6 +112,67 @@ def test_a_survivor_starts_again_with_the_others(network):
     client = KeyValue(network.gateway([survivor]), timeout=30)
     assert client.read("before", "linear") == (200, b"1")
     client.close()
+
+
+def test_m_actors_order_that_two_of_three_go_on_when_a_machine_is_gone(tmp_path, monkeypatch):
+    """The third machine burnt down with its disk: by the rule, two are too few for ever."""
+    settings = (*isolated.Apart.settings_lines, "key_threshold = 2")
+    monkeypatch.setattr(isolated.Apart, "settings_lines", settings)
+    with isolated.running(namespaces=False) as network:
+        gone, *left = reversed(network.nodes)
+        for node in network.nodes:
+            processes.wait_until(f"{node.owner} can open the keys again", lambda node=node: sealed(node), 60)
+        load = Load(gateways(network), "kept")
+        grown(load, 200)
+        for node in network.nodes:
+            node.kill()
+        load.stop()
+        shutil.rmtree(gone.directory / "data")
+        for node in left:
+            node.start()
+        for node in left:
+            processes.wait_until(f"{node.owner} waits", lambda node=node: node.gauges().get("cold_present") == 2, 60)
+        assert all(node.phase() == "cold" and "1 more must come" in node.log() for node in left)
+
+        # Two actors sign the same, each on the copy of its own node.
+        orders = []
+        survivors = [f"{node.owner}@{node.machine.node}" for node in left]
+        for node in left:
+            node.kill()
+            out = tmp_path / f"{node.owner}.order"
+            command = ["recover", "order", "--ledger", node.directory / "data", "--constitution", network.constitution]
+            command += ["--with", orders[-1]] if orders else ["--survivor", *survivors]
+            done = coco(*command, "--sign-with", network.actors[node.owner]["identity"], "--out", out)
+            assert done.returncode == 0, done.stderr
+            assert f"of {gone.owner}" in done.stdout and "an older disk" in done.stdout, done.stdout
+            orders.append(out)
+
+        # One actor's order changes nothing.
+        for node in left:
+            node.restart_order = orders[0]
+            node.start()
+        for node in left:
+            told = "1 more actors must sign it"
+            processes.wait_until(f"{node.owner} refuses the order", lambda node=node: told in node.log(), 60)
+            assert node.phase() == "cold"
+            node.kill()
+        for node in left:
+            node.restart_order = orders[1]
+            node.start()
+        for node in left:
+            processes.wait_until(f"{node.owner} votes again", node.votes, BACK_SECONDS)
+            assert f"What only {gone.machine.node} of {gone.owner} held may be missing" in node.log()
+        held = everything(network.gateway([left[0]]), "kept")
+        lost = [key for key, value in load.acknowledged.items() if held.get(key) != value]
+        assert not lost, f"no disk of the two was old, and {lost[:5]} is missing"
+        client = KeyValue(network.gateway(left), timeout=30)
+        assert client.put("after", b"1", "after-1")[0] < 300
+
+        # Another machine takes the place of the one that burnt down.
+        gone.start()
+        processes.wait_until(f"{gone.owner} votes again", gone.votes, BACK_SECONDS)
+        client.close()
+        ledgers_are_sound(network)
 
 
 def test_a_kept_sandbox_goes_on():

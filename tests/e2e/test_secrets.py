@@ -15,6 +15,9 @@ import network as networks
 import processes
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_account import Account
 from network import KeyValue, coco, rpc
@@ -131,9 +134,39 @@ def listed_keys(node):
     return nodes, network
 
 
+def derived(secret, context, *info):
+    """`crypto::derive`: HKDF-SHA-256 over parts, each after its length."""
+    bound = b"".join(len(part).to_bytes(8, "big") + part for part in (context, *info))
+    return HKDF(hashes.SHA256(), 32, None, bound).derive(secret)
+
+
+def scalar(window, public):
+    """A private key as it was found, big-endian."""
+    for order in ("big", "little"):
+        try:
+            key = ec.derive_private_key(int.from_bytes(window, order), ec.SECP256R1())
+        except ValueError:
+            continue
+        if key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) == public:
+            return window if order == "big" else window[::-1]
+    raise AssertionError("it is the key of that point")
+
+
+def keys_of_the_ledger(epochs, nodes, term):
+    """Of each epoch: what seals entries, salts leaves and seeds batches, for every node that may have led."""
+    restarts, term = (0).to_bytes(4, "big"), term.to_bytes(8, "big")
+    for key in epochs.values():
+        for node in nodes:
+            yield derived(key, b"coco/1 ledger seal", node, restarts, term)
+        yield derived(key, b"coco/1 commit evidence", restarts, term)
+        for protocol in (b"kv", b"ethereum"):
+            yield derived(key, b"coco/1 batch entropy", term, protocol)
+
+
 @needs_root
 def test_no_key_of_the_inventory_is_in_a_host_or_in_a_file(capsys):
-    """docs/keys.md, "Who holds what": session keys, share-transport keys, VN keys, the network's key."""
+    """docs/keys.md, "Who holds what": session keys and what is derived of them, share-transport keys, VN keys, the
+    network's key, the keys of workers."""
     elsewhere = tempfile.TemporaryDirectory(prefix="coco-e2e-keys-")
     with networks.running() as network, elsewhere as directory:
         directory = type(network.directory)(directory)
@@ -150,7 +183,18 @@ def test_no_key_of_the_inventory_is_in_a_host_or_in_a_file(capsys):
         assert identity in private, "no manager holds the network's key"
         assert len(private) == len(network.nodes) + 1, "each manager holds the key of its node"
 
-        keys = [*epochs.values(), *shares.values(), *private.values()]
+        # What a worker is given of the network's key; its worker has it, as it must.
+        root = scalar(private[identity], identity)
+        workers = {protocol: derived(root, b"coco/1 worker key", protocol.encode()) for protocol in ("kv", "ethereum")}
+        held = [
+            key in processes.memory_holds(node.pid(f"coco-worker-{protocol}"), {key})[0]
+            for node in network.nodes
+            for protocol, key in workers.items()
+        ]
+        assert any(held), "the scan sees the key of no worker"
+        ledger = set(keys_of_the_ledger(epochs, nodes, network.nodes[0].status()["term"]))
+
+        keys = [*epochs.values(), *shares.values(), *private.values(), *workers.values(), *ledger]
         keys += [key[::-1] for key in private.values()]
         markers = set().union(*(forms(key) for key in keys))
         scanned = 0

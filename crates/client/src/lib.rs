@@ -35,7 +35,8 @@ pub use identity::{Identity, Passphrase, certificate_to_pem, read_certificate};
 pub use module::ModuleKey;
 pub use parts::{
     PARTS_TEXT_BYTES_MAX, RecoveryPart, SessionKeys, audit_part_from_cbor, audit_part_from_pem,
-    audit_part_to_pem, auditor_key_from_pem, auditor_key_to_pem,
+    audit_part_to_pem, auditor_key_from_pem, auditor_key_to_pem, restart_order_from_pem,
+    restart_order_to_pem,
 };
 pub use problem::Problem;
 pub use receipt::{Claim, ReceiptFile, Receipts, Unproven, Wanted};

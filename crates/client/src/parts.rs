@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crypto::{HpkeKey, Zeroizing};
-use governance::AuditPart;
+use governance::{AuditPart, SignedMessage, orders_from_cbor, orders_to_cbor};
 use minicbor::{Decode, Encode};
 use threshold::Partial;
 use types::{Digest, Epoch, NetworkId};
@@ -22,6 +22,7 @@ pub const PARTS_TEXT_BYTES_MAX: usize = 4 << 20;
 const RECOVERY: &str = "COCO RECOVERY PART";
 const AUDIT: &str = "COCO AUDIT PART";
 const AUDITOR: &str = "COCO AUDITOR KEY";
+const ORDER: &str = "COCO RESTART ORDER";
 const KEYS: &str = "COCO SESSION KEYS";
 
 /// What one actor adds to the opening of an epoch's two keys. It is no secret of the actor; M of them
@@ -81,6 +82,20 @@ pub fn audit_part_from_cbor(bytes: &[u8]) -> Result<AuditPart, Problem> {
     let part: Option<AuditPart> = minicbor::decode(bytes).ok();
     let part = part.filter(|part| cbor(part) == bytes);
     part.ok_or_else(|| Problem::Identity("the answer is no part of an audit".into()))
+}
+
+/// The text of the file of an order to restart, with what each actor signed.
+pub fn restart_order_to_pem(orders: &[SignedMessage]) -> String {
+    pem_block(ORDER, &orders_to_cbor(orders))
+}
+
+/// Reads it.
+///
+/// # Errors
+/// [`Problem::Identity`]: whoever gave the file.
+pub fn restart_order_from_pem(text: &str) -> Result<Vec<SignedMessage>, Problem> {
+    let bytes = block(text, ORDER, "`coco recover order` makes one")?;
+    orders_from_cbor(&bytes).map_err(|refused| Problem::Identity(refused.to_string()))
 }
 
 /// The text of an auditor's key file. It holds the private key: write it for its owner only.

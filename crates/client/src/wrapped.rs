@@ -74,12 +74,7 @@ impl WrappedShareKey {
             sealed: self.sealed,
         };
         let bytes = wrapped
-            .open(
-                &self.to,
-                Context::ShareKeyWrap,
-                self.public.bytes(),
-                shared,
-            )
+            .open(&self.to, Context::ShareKeyWrap, self.public.bytes(), shared)
             .map_err(|_| changed())?;
         let key = TransportKey::from_bytes(&bytes).map_err(|_| changed())?;
         if key.public() == self.public {

@@ -39,10 +39,20 @@ pub(crate) struct MakeShareKey {
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// With --from: holds the passphrase of the file that is written
-    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "wrap_with")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "from",
+        conflicts_with = "wrap_with"
+    )]
     out_passphrase_file: Option<PathBuf>,
     /// With --from: the key in a PKCS#11 module that the existing file is wrapped with
-    #[arg(long, value_name = "pkcs11:...", requires = "from", conflicts_with = "passphrase_file")]
+    #[arg(
+        long,
+        value_name = "pkcs11:...",
+        requires = "from",
+        conflicts_with = "passphrase_file"
+    )]
     unwrap_with: Option<String>,
     /// Wraps the key with a P-256 key in a PKCS#11 module, named by a URI (RFC 7512): only with that key is
     /// the file of any use

@@ -5,6 +5,8 @@
 //! share-transport key and hands over what it wrote; that key and the actor's private share never leave
 //! its machine. Whoever has M files opens the epoch and all before it.
 
+mod order;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -26,6 +28,8 @@ pub(crate) enum RecoverCommand {
     Partial(Partial),
     /// Opens the keys with the parts of M actors, and says how far the ledger is proven
     Open(Open),
+    /// Signs, as one of M actors, that the network goes on with fewer nodes than its rule asks for
+    Order(order::Order),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +109,7 @@ pub(crate) fn run(command: &RecoverCommand) -> Result<(), Failure> {
     match command {
         RecoverCommand::Partial(arguments) => partial(arguments),
         RecoverCommand::Open(arguments) => open(arguments),
+        RecoverCommand::Order(arguments) => order::run(arguments),
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Context {
     ShareKeyWrap,
     /// Actor over its consent to an audit.
     AuditConsent,
+    /// Actor over an order that a network goes on with fewer nodes than the rule asks for.
+    RestartOrder,
 }
 
 impl Context {
@@ -117,6 +119,7 @@ impl Context {
             Self::EpochLink => b"coco/1 epoch link",
             Self::ShareKeyWrap => b"coco/1 share key wrap",
             Self::AuditConsent => b"coco/1 audit consent",
+            Self::RestartOrder => b"coco/1 restart order",
         }
     }
 }

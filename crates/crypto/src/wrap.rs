@@ -76,11 +76,7 @@ fn key(
     to: &PublicKey,
     bound: &[u8],
 ) -> Zeroizing<[u8; 32]> {
-    derive(
-        shared,
-        context,
-        &[ephemeral.as_sec1(), to.as_sec1(), bound],
-    )
+    derive(shared, context, &[ephemeral.as_sec1(), to.as_sec1(), bound])
 }
 
 fn ephemeral(entropy: &mut Entropy) -> (agreement::PrivateKey, PublicKey) {

@@ -10,8 +10,8 @@ use tee::{Attested, Purpose, report_data};
 use types::{Digest, Index, Millis, NodeId, Term};
 
 use crate::{
-    AuditRelease, Configuration, Constitution, EpochOpening, KeyRelease, KeyStep, Listed, NetworkIdentity,
-    NodeTuple, SignedMessage, SignedTuple, Visibility,
+    AuditRelease, Configuration, Constitution, EpochOpening, KeyRelease, KeyStep, Listed,
+    NetworkIdentity, NodeTuple, SignedMessage, SignedTuple, Visibility,
 };
 
 /// An administrative transaction. [`crate::State::apply`] says what each does.
@@ -165,6 +165,9 @@ pub struct NetworkRestart {
     /// Why fewer were enough than DESIGN section 6 asks for: the actors who ordered it.
     #[n(7)]
     pub ordered_by: Vec<String>,
+    /// And what they signed; none if enough were there.
+    #[n(8)]
+    pub orders: Option<Vec<SignedMessage>>,
 }
 
 /// What one node of the last configuration has.

@@ -1,10 +1,12 @@
 //! Facts: what a command did, for whoever acts on it.
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 use types::{ActorId, Digest, Epoch, Millis, NetworkId, NodeId};
 
-use crate::{Choice, Configuration, EpochCause, Lease, ProposalStatus, Tally};
+use crate::{Choice, Configuration, EpochCause, Lease, NodeSlot, ProposalStatus, Tally};
 
 /// One fact. Those of one command are told in the order in which they came about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, Decode)]
@@ -183,6 +185,9 @@ pub enum Fact {
     Restarted {
         #[n(0)]
         restarts: u32,
+        /// With fewer nodes than the rule asks for, since M actors ordered it.
+        #[n(1)]
+        ordered: Option<Box<OrderedRestart>>,
     },
     /// An auditor may be given the session keys of some epochs.
     #[n(23)]
@@ -216,6 +221,19 @@ pub enum Fact {
     /// A node gives its actor's parts of some epochs to the auditor of a grant.
     #[n(26)]
     AuditReleased(#[n(0)] crate::AuditRelease),
+}
+
+/// A restart that M actors ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, Decode)]
+pub struct OrderedRestart {
+    #[n(0)]
+    pub by: Vec<String>,
+    /// Who goes on: a quorum of these acknowledges.
+    #[n(1)]
+    pub survivors: BTreeSet<NodeSlot>,
+    /// Voters whose ledgers were not compared: what only they held may be missing from here on.
+    #[n(2)]
+    pub without: BTreeSet<NodeSlot>,
 }
 
 impl Fact {

@@ -76,7 +76,7 @@ pub use constitution::{
 pub use endpoint::{Asked, Disallowed, Endpoint, Method};
 pub use epoch_keys::{EpochKeys, walk_back};
 pub use event::Event;
-pub use fact::Fact;
+pub use fact::{Fact, OrderedRestart};
 pub use identity::NetworkIdentity;
 pub use keys::{
     EpochKey, EpochOpening, EpochRecord, EpochSeal, GRANTS_MAX, GRANTS_WITHIN_MS, Generation,
@@ -84,8 +84,9 @@ pub use keys::{
     sign_key_message,
 };
 pub use message::{
-    AuditConsent, BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, SignedBallot, SignedMessage,
-    SignedProposal, SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX, Window, Withdrawal,
+    AuditConsent, BadDraft, Ballot, Choice, Draft, MESSAGE_BYTES_MAX, Proposed, RestartOrder,
+    SignedBallot, SignedMessage, SignedProposal, SignedWithdrawal, TITLE_BYTES_MAX, WINDOW_MS_MAX,
+    Window, Withdrawal, orders_from_cbor, orders_to_cbor,
 };
 pub use names::{valid_address, valid_name};
 pub use node::{Configuration, Lease, Node, Status};
@@ -98,7 +99,7 @@ pub use replay::{BadEntry, ReplayEntry, Replayed, replay};
 pub use share::{ShareRefused, ShareRequest, ShareTerms};
 pub use share_key::share_delivery_info;
 pub use standing::{Automatic, LISTED_NODES_RETURN, Rule, Standing};
-pub use state::{BadState, State, Version};
+pub use state::{BadState, Ordered, State, Version};
 pub use tuple::{AGENT_EXTENSION, NodeTuple, SignedTuple};
 pub use validate::{Invalid, Problem};
 pub use voting::{ChangeKind, NotAPolicy, Policy, Voting};

@@ -1,16 +1,19 @@
-//! Messages that actors sign offline: proposals, ballots, withdrawals, consents to audits.
+//! Messages that actors sign offline: proposals, ballots, withdrawals, consents to audits,
+//! orders to restart.
 //!
 //! Source: Coco 2017, "Voting"; RFC 9052 (COSE_Sign1). Each names the network, what it is about and
 //! the time in which it counts, and is signed in a context of its own, so that it is good for nothing
 //! else. It is checked where it arrives and again, at ledger time, where it is applied: an auditor
 //! repeats the check from the entry alone.
 
+use std::collections::BTreeSet;
+
 use crypto::{Certificate, Context, Hasher, SigningKey, sign1, verify1};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use types::{Digest, Millis, NetworkId};
+use types::{Digest, Index, Millis, NetworkId, Term};
 
-use crate::{Caller, Change, Constitution, Listed, Refused};
+use crate::{Caller, Change, Constitution, Listed, NodeSlot, Refused};
 
 /// Longest message with its certificates: what the administrative channel takes at once, less a head.
 pub const MESSAGE_BYTES_MAX: usize = types::limits::ADMINISTRATIVE_BYTES_MAX - (4 << 10);
@@ -176,6 +179,31 @@ pub struct AuditConsent {
     pub window: Window,
 }
 
+/// What M actors sign so that a network whose quorum is lost goes on with these nodes, though fewer than
+/// DESIGN section 6 asks for: what only the others held is given up. See [`crate::State::restart_order`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RestartOrder {
+    #[n(0)]
+    pub network: NetworkId,
+    /// The restart count that the ledgers have: an order is good for one restart.
+    #[n(1)]
+    pub restarts: u32,
+    /// Those who go on; all of them have to be there.
+    #[n(2)]
+    pub survivors: BTreeSet<NodeSlot>,
+    /// An entry that the actors have seen under a signed root, by term and index: a ledger that does not
+    /// reach it is not gone on from.
+    #[n(3)]
+    pub term: Term,
+    #[n(4)]
+    pub last: Index,
+    /// Name of the actor that orders it.
+    #[n(5)]
+    pub actor: String,
+    #[n(6)]
+    pub window: Window,
+}
+
 /// A member's choice.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Encode, Decode,
@@ -244,6 +272,7 @@ messages! {
     Ballot by voter in Ballot as "coco/1 ballot";
     Withdrawal by proposer in Withdrawal as "coco/1 withdrawal";
     AuditConsent by actor in AuditConsent as "coco/1 audit consent";
+    RestartOrder by actor in RestartOrder as "coco/1 restart order";
 }
 
 impl Proposed {
@@ -264,6 +293,30 @@ pub struct SignedMessage {
     /// Leaf first.
     #[n(1)]
     chain: Vec<Listed>,
+}
+
+/// Longest list of orders to restart: 64 actors' with their certificates.
+const ORDERS_BYTES_MAX: usize = 1 << 20;
+
+/// What actors signed to restart a network, one after another, as a node is given it.
+pub fn orders_to_cbor(orders: &[SignedMessage]) -> Vec<u8> {
+    minicbor::to_vec(orders).expect("memory takes any length")
+}
+
+/// Reads it.
+///
+/// # Errors
+/// [`Refused::MessageTooLong`], [`Refused::MessageShape`].
+pub fn orders_from_cbor(bytes: &[u8]) -> Result<Vec<SignedMessage>, Refused> {
+    if bytes.len() > ORDERS_BYTES_MAX {
+        return Err(Refused::MessageTooLong);
+    }
+    let orders: Vec<SignedMessage> = minicbor::decode(bytes).map_err(|_| Refused::MessageShape)?;
+    if orders_to_cbor(&orders) == bytes {
+        Ok(orders)
+    } else {
+        Err(Refused::MessageShape)
+    }
 }
 
 /// A signed [`Proposed`].
@@ -357,6 +410,26 @@ impl SignedMessage {
         constitution: &Constitution,
         now: Millis,
     ) -> Result<(AuditConsent, Caller), Refused> {
+        self.verify(network, constitution, now)
+    }
+
+    /// The order in it, for whoever is to sign the same; nothing is checked but the signature.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn peek_restart_order(&self) -> Result<RestartOrder, Refused> {
+        let leaf = self.chain.first().ok_or(Refused::MessageShape)?;
+        let signed = verify1(leaf.0.key(), Context::RestartOrder, &self.object)
+            .map_err(Refused::MessageSignature)?;
+        RestartOrder::read(signed.payload()).ok_or(Refused::MessageShape)
+    }
+
+    pub(crate) fn restart_order(
+        &self,
+        network: NetworkId,
+        constitution: &Constitution,
+        now: Millis,
+    ) -> Result<(RestartOrder, Caller), Refused> {
         self.verify(network, constitution, now)
     }
 

@@ -155,17 +155,27 @@ pub enum Refused {
     Visibility,
     #[error("the private key of the network identity does not belong to its certificate")]
     WrongIdentity,
+    #[error("the order to restart does not count: {0}")]
+    Order(&'static str),
+    #[error("the order to restart does not count yet: {missing} more actors must sign it")]
+    OrderUnfinished { missing: usize },
     #[error("no audit grant {grant} is open; GET /v1/audits lists those that are")]
     NoSuchAudit { grant: u64 },
-    #[error("the consent is to other terms than those of audit grant {grant}: read them and sign anew")]
+    #[error(
+        "the consent is to other terms than those of audit grant {grant}: read them and sign anew"
+    )]
     OtherAudit { grant: u64 },
     #[error("the constitution lists no share key of {actor:?}: it has no part in opening keys")]
     HoldsNoShare { actor: String },
-    #[error("{actor:?} has not consented to audit grant {grant}; ask it, or a node of another actor")]
+    #[error(
+        "{actor:?} has not consented to audit grant {grant}; ask it, or a node of another actor"
+    )]
     NoAuditConsent { actor: String, grant: u64 },
     #[error("audit grant {grant} is for epochs {from}-{to} and no other")]
     AuditEpochs { grant: u64, from: Epoch, to: Epoch },
-    #[error("a node gives parts of at most 64 epochs at once, and 128 times an hour: ask for fewer, or later")]
+    #[error(
+        "a node gives parts of at most 64 epochs at once, and 128 times an hour: ask for fewer, or later"
+    )]
     TooManyAuditParts,
 }
 

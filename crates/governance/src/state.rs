@@ -21,9 +21,11 @@ mod apply;
 mod audits;
 mod enact;
 mod keys;
+mod order;
 mod polls;
 mod stored;
 
+pub use order::Ordered;
 pub use stored::BadState;
 
 /// Governance after some entries.

@@ -24,6 +24,8 @@ pub struct Config {
     pub owner_chain: PathBuf,
     #[serde(default)]
     pub network: Option<String>,
+    #[serde(default)]
+    pub restart_order: Option<PathBuf>,
     #[serde(default = "tick_ms")]
     pub tick_ms: u64,
     #[serde(default = "disk_reserve_mib")]

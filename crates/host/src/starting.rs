@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use boundary::{ProtocolSettings, Start};
+use bytes::Bytes;
 
 use crate::config::{self, Config};
 use crate::signals;
@@ -37,6 +38,10 @@ pub(crate) fn message(config: &Config) -> Result<Start, String> {
         protocols,
         tick_ms: config.tick_ms,
         network: config.network.clone().unwrap_or_default(),
+        restart_order: match &config.restart_order {
+            Some(path) => read(path)?.into(),
+            None => Bytes::new(),
+        },
         ..Start::default()
     })
 }

@@ -87,7 +87,12 @@ impl Node {
         match self.may_answer(connection, &release) {
             Ok(()) => {}
             Err((status, error)) => {
-                log(out, 2, "audit", &format!("parts for grant {grant} are refused: {error}"));
+                log(
+                    out,
+                    2,
+                    "audit",
+                    &format!("parts for grant {grant} are refused: {error}"),
+                );
                 return Answer::Now(status, json!({ "error": error }));
             }
         }
@@ -110,11 +115,7 @@ impl Node {
     }
 
     /// Whether whoever speaks on a connection is answered now; with the HTTP status and the reason if not.
-    fn may_answer(
-        &mut self,
-        connection: u64,
-        release: &AuditRelease,
-    ) -> Result<(), (u16, String)> {
+    fn may_answer(&mut self, connection: u64, release: &AuditRelease) -> Result<(), (u16, String)> {
         let now = self.audit_time();
         let Some(session) = self.sessions.get(connection) else {
             return Err((403, "the connection is gone".into()));
@@ -172,7 +173,12 @@ impl Node {
         }
         // A node asks after the same check: what differs is on its way to it.
         if let Err(refused) = self.record_audit(&release, out) {
-            log(out, 2, "audit", &format!("node {node} is to give no parts: {refused}"));
+            log(
+                out,
+                2,
+                "audit",
+                &format!("node {node} is to give no parts: {refused}"),
+            );
         }
     }
 

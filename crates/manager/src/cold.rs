@@ -18,6 +18,7 @@ mod era;
 mod filling;
 mod meeting;
 mod opening;
+mod order;
 mod progress;
 mod restart;
 mod says;
@@ -29,12 +30,14 @@ use ledger::Sealer;
 use types::{Digest, Index, Millis, NodeId};
 
 pub use era::{Era, halves};
+pub use order::told_order;
 pub use says::Says;
 
 use crate::Output;
 use crate::cold::choice::{Held, Reach, are_enough, can_elect, foremost};
 use crate::cold::copy::Copy;
 use crate::cold::meeting::{Met, Talk};
+use crate::cold::order::enough;
 use crate::cold::says::Present;
 use crate::node::{Node, Phase, Reading, log};
 use crate::opening::{Opening, ShareCache};
@@ -72,8 +75,9 @@ pub struct Cold {
     asked: Millis,
     /// Actors who opened the keys.
     opened_by: Vec<String>,
-    /// What was told last of the progress.
+    /// What was told last of the progress, and of an order.
     told: String,
+    told_order: String,
     restarted: Option<Millis>,
 }
 
@@ -311,8 +315,10 @@ impl Node {
             return;
         };
         let voters = self.era.voters(&self.state);
-        if !are_enough(constitution, &voters, &places) {
-            return;
+        let ordered = self.order_to_restart().and_then(Result::ok);
+        let rule = (constitution, &voters);
+        if !enough(rule, ordered.as_ref(), &places, &present) {
+            return self.tell_order(out);
         }
         let Some(best) = foremost(&present).filter(|best| **best != own) else {
             let me = (self.key.public().fingerprint(), self.cold.round);
@@ -324,7 +330,7 @@ impl Node {
                 .map(|(slot, _)| slot.clone())
                 .collect();
             pledged.insert(own);
-            if are_enough(constitution, &voters, &pledged) {
+            if enough(rule, ordered.as_ref(), &pledged, &present) {
                 self.claim(out);
             }
             return;

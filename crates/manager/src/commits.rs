@@ -610,13 +610,17 @@ impl Node {
                     );
                 }
             }
-            Fact::Restarted { restarts } => {
+            Fact::Restarted { restarts, ordered } => {
                 log(
                     out,
                     3,
                     "cold",
                     &format!("the network was restarted: restart {restarts}"),
                 );
+                if let Some(ordered) = ordered {
+                    let told = crate::cold::told_order(ordered);
+                    log(out, 2, "cold", &told);
+                }
                 // Clients see the count.
                 self.ask_certificate(out);
             }

@@ -50,6 +50,8 @@ pub struct Setup {
     pub create: bool,
     pub peers: Vec<String>,
     pub owner_chain: Vec<Certificate>,
+    /// What actors ordered for the restart of a network that lost its quorum.
+    pub orders: Vec<governance::SignedMessage>,
 }
 
 /// What this node waits for.
@@ -640,8 +642,18 @@ impl Setup {
             constitution,
             create: start.create,
             owner_chain,
+            orders: orders_of(&start.restart_order)?,
         })
     }
+}
+
+/// What M actors signed. Whether it counts, the ledger tells later.
+fn orders_of(bytes: &Bytes) -> Result<Vec<governance::SignedMessage>, String> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    governance::orders_from_cbor(bytes)
+        .map_err(|_| "restart_order in the configuration holds no order that actors signed: `coco recover order` makes one".into())
 }
 
 /// Where this node may ask: the configured peers, else every other place of the constitution.

@@ -41,9 +41,14 @@ pub enum Poll {
 
 impl Poll {
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Proposal, Self::Ballot, Self::Withdrawal, Self::Consent]
-            .into_iter()
-            .find(|poll| *poll as u8 == number)
+        [
+            Self::Proposal,
+            Self::Ballot,
+            Self::Withdrawal,
+            Self::Consent,
+        ]
+        .into_iter()
+        .find(|poll| *poll as u8 == number)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use adapter::Machine;
+use bytes::Bytes;
 use crypto::{Certificate, CertificateRequest, Entropy, SigningKey, issue};
 use governance::{
     Access, Actor, Constitution, Listed, NodeSlot, Protocol, Role, Settings, Standing, Visibility,
@@ -38,6 +39,8 @@ pub struct Consortium {
     pub constitution: Constitution,
     /// A system outside that units may call, and another that would like to be it.
     pub outside: Option<[Organisation; 2]>,
+    /// What actors ordered after the quorum was lost; empty for nothing.
+    pub restart_order: Bytes,
 }
 
 impl Consortium {
@@ -149,6 +152,7 @@ impl Consortium {
             platform_chain: vec![platform_certificate, root.certificate],
             constitution,
             outside: None,
+            restart_order: Bytes::new(),
         }
     }
 }

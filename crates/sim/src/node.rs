@@ -192,6 +192,7 @@ impl Node {
             tail_first: runs.tail.0,
             tail_last: runs.tail.1,
             snapshots: self.disk.snapshots().keys().copied().collect(),
+            restart_order: consortium.restart_order.clone(),
         };
         let launched = Launched {
             entropy: Bytes::copy_from_slice(&entropy),

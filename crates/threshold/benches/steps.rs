@@ -145,7 +145,12 @@ fn encryption(c: &mut Criterion) {
         let verified = ciphertext.verify(key, LABEL).expect("good");
         let partials: Vec<Partial> = keys[..key.threshold()]
             .iter()
-            .map(|k| session.share(k).expect("honest dealers").decrypt(&verified, entropy))
+            .map(|k| {
+                session
+                    .share(k)
+                    .expect("honest dealers")
+                    .decrypt(&verified, entropy)
+            })
             .collect();
         group.bench_function(of("combine"), |b| {
             b.iter(|| {

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use support::{Network, actor, entropy, open};
 use threshold::{
-    Ciphertext, Combiner, Deal, Fault, Judgement, LABEL_BYTES_MAX, Message, Partial, Phase, ThresholdKey,
-    Wire, adversary,
+    Ciphertext, Combiner, Deal, Fault, Judgement, LABEL_BYTES_MAX, Message, Partial, Phase,
+    ThresholdKey, Wire, adversary,
 };
 
 const LABEL: &[u8] = b"network 7, epoch 3, session key";

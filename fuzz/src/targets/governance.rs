@@ -123,6 +123,7 @@ fn restart() -> NetworkRestart {
         granted_by: vec!["contoso".into()],
         opening: opening(2),
         ordered_by: vec![],
+        orders: None,
     }
 }
 

@@ -178,7 +178,10 @@ pub fn share_key(data: &[u8]) {
 
 pub fn share_keys() -> Vec<Vec<u8>> {
     let entropy = &mut Entropy::new(&[7; 32]);
-    let (key, token) = (TransportKey::generate(entropy), SigningKey::generate(entropy));
+    let (key, token) = (
+        TransportKey::generate(entropy),
+        SigningKey::generate(entropy),
+    );
     let wrapped = WrappedShareKey::wrap(&key, token.public(), entropy);
     vec![wrapped.to_pem().into_bytes()]
 }

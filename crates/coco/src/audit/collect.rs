@@ -115,7 +115,10 @@ pub(super) fn run(arguments: &Collect) -> Result<(), Failure> {
         }
     }
     let needed = asked.records.shared().map_or(0, |s| s.key().threshold());
-    println!("collected parts of {} actors, {needed} open an epoch", actors.len());
+    println!(
+        "collected parts of {} actors, {needed} open an epoch",
+        actors.len()
+    );
     if actors.is_empty() && refused {
         return Err(Failure::new(Code::Refused, "no node gave a good part"));
     }
@@ -175,7 +178,9 @@ fn collect(
 /// An answer whose every proof holds, and whose it is.
 fn judge(asked: &Asked<'_>, answer: &Value) -> Result<(AuditPart, String, Vec<Epoch>), Failure> {
     let wrong = |what: String| Failure::new(Code::Wrong, format!("the node's answer: {what}"));
-    let bytes = answer["part"].as_str().and_then(|text| hex::decode(text).ok());
+    let bytes = answer["part"]
+        .as_str()
+        .and_then(|text| hex::decode(text).ok());
     let bytes = bytes.ok_or_else(|| wrong("it has no part".into()))?;
     let part = audit_part_from_cbor(&bytes).map_err(|bad| wrong(bad.to_string()))?;
     let parts = part

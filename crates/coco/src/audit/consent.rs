@@ -55,10 +55,14 @@ pub(super) fn run(arguments: &Consent) -> Result<(), Failure> {
 fn told(admin: &mut Admin, number: u64) -> Result<String, Failure> {
     let audits = admin.json("/v1/audits")?;
     let none = Value::Array(Vec::new());
-    let mut grants = audits["audits"].as_array().or(none.as_array()).into_iter().flatten();
-    let grant = grants.find(|grant| grant["grant"] == number).ok_or_else(|| {
-        Failure::new(Code::Refused, format!("no audit grant {number} is open"))
-    })?;
+    let mut grants = audits["audits"]
+        .as_array()
+        .or(none.as_array())
+        .into_iter()
+        .flatten();
+    let grant = grants
+        .find(|grant| grant["grant"] == number)
+        .ok_or_else(|| Failure::new(Code::Refused, format!("no audit grant {number} is open")))?;
     for key in ["auditor", "key", "from", "to", "expires", "terms"] {
         eprintln!("{key:9} {}", cell(&grant[key]));
     }

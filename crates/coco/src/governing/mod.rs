@@ -16,4 +16,4 @@ pub(crate) use approve::{Approve, run as approve};
 pub(crate) use fetch::{Fetch, run as fetch};
 pub(crate) use list::{Proposals, run as proposals};
 pub(crate) use message::{Common, Propose, Vote, Withdraw, digest, propose, vote, withdraw};
-pub(crate) use session::read_passphrase;
+pub(crate) use session::{Key, read_passphrase};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use governance::{Constitution, State};
 use ledger::{Kind, SealKeyring, Verdict, chunk, inspect, verify_root};
-use types::{Digest, Index, Millis, NodeId};
+use types::{Digest, Index, Millis, NodeId, Term};
 
 use super::{Files, name, read_sound, verify, wrong};
 use crate::failure::{Code, Failure};
@@ -22,6 +22,7 @@ pub(crate) struct Copy {
 pub(crate) struct SignedRoot {
     /// The entry that holds it.
     pub(crate) index: Index,
+    pub(crate) term: Term,
     pub(crate) root: Digest,
     pub(crate) signer: NodeId,
     /// Ledger time of that entry.
@@ -81,6 +82,7 @@ fn signed(files: &Files, verdict: &Verdict, state: &State) -> Result<Option<Sign
             if let Some(Ok(signature)) = checked {
                 return Ok(Some(SignedRoot {
                     index,
+                    term: entry.header.term,
                     root: signature.frontier.root(),
                     signer: entry.header.sealer,
                     time: entry.header.time,

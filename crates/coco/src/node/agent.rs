@@ -81,7 +81,9 @@ impl Agent {
                 // A module that opens the key may be slow, or far away.
                 let (agent, request) = (self.clone(), request.to_vec());
                 let given = tokio::task::spawn_blocking(move || agent.give(&request, keys::now()));
-                given.await.unwrap_or_else(|_| Err("the agent failed".into()))
+                given
+                    .await
+                    .unwrap_or_else(|_| Err("the agent failed".into()))
             }
             _ => Err("the agent signs VN tuples and gives the owner's share-transport key".into()),
         };

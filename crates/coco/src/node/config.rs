@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) images: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restart_order: Option<PathBuf>,
     #[serde(default = "tick_ms")]
     pub(crate) tick_ms: u64,
     #[serde(default = "disk_reserve_mib")]
@@ -195,6 +197,7 @@ impl Config {
         for path in paths
             .into_iter()
             .chain(self.images.as_mut())
+            .chain(self.restart_order.as_mut())
             .chain(self.agent.share_key.as_mut())
             .chain(self.agent.share_key_passphrase.as_mut())
             .chain(
@@ -228,6 +231,7 @@ impl Config {
         owner_chain: &Path,
         agent_socket: &Path,
         webhook_socket: &Path,
+        restart_order: Option<&Path>,
     ) -> String {
         #[derive(Serialize)]
         struct Host<'a> {
@@ -240,6 +244,8 @@ impl Config {
             owner_chain: &'a Path,
             #[serde(skip_serializing_if = "Option::is_none")]
             network: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            restart_order: Option<&'a Path>,
             tick_ms: u64,
             disk_reserve_mib: u64,
             uid: u32,
@@ -259,6 +265,7 @@ impl Config {
             constitution: &self.constitution,
             owner_chain,
             network: self.network.as_deref(),
+            restart_order,
             tick_ms: self.tick_ms,
             disk_reserve_mib: self.disk_reserve_mib,
             uid: self.users.host,
@@ -294,6 +301,7 @@ mod tests {
             Path::new("/c.pem"),
             Path::new("/a.socket"),
             Path::new("/w.socket"),
+            None,
         );
         assert!(host.contains("socket = \"/a.socket\""), "{host}");
         assert!(!host.contains("/w.socket"), "{host}");
@@ -305,6 +313,7 @@ mod tests {
             Path::new("/c.pem"),
             Path::new("/a.socket"),
             Path::new("/w.socket"),
+            None,
         );
         assert!(host.contains("[webhook]\nsocket = \"/w.socket\""), "{host}");
         assert!(

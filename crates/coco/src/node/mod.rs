@@ -160,9 +160,10 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
     let webhook_socket = runtime.path().join("webhook.socket");
     let host_config = runtime.path().join("host.toml");
     crate::keys::write_public(&owner_chain, &chain)?;
+    let order = restart_order(config, runtime.path())?;
     crate::keys::write_public(
         &host_config,
-        &config.for_host(&owner_chain, &socket, &webhook_socket),
+        &config.for_host(&owner_chain, &socket, &webhook_socket, order.as_deref()),
     )?;
     let agent = Agent {
         identity,
@@ -197,11 +198,20 @@ async fn supervise(config: &Config) -> Result<(), Failure> {
     ended
 }
 
+/// What actors ordered, where the host may read it.
+fn restart_order(config: &Config, directory: &Path) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = &config.restart_order else {
+        return Ok(None);
+    };
+    let orders = client::restart_order_from_pem(&crate::network::read_text(path)?)?;
+    let file = directory.join("order.cbor");
+    std::fs::write(&file, governance::orders_to_cbor(&orders))
+        .doing(|| format!("write {}", file.display()))?;
+    Ok(Some(file))
+}
+
 /// The owner's share-transport key, if the agent is given one; it is the one of the constitution.
-fn share_key(
-    config: &Config,
-    constitution: &Constitution,
-) -> Result<Option<ShareKey>, Failure> {
+fn share_key(config: &Config, constitution: &Constitution) -> Result<Option<ShareKey>, Failure> {
     let listed = constitution
         .actor(&config.owner)
         .and_then(|a| a.share_key)

@@ -201,6 +201,7 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
         peers: peers.map(|peer| peer.address.clone()).collect(),
         images,
         network: None,
+        restart_order: None,
         tick_ms: 10,
         disk_reserve_mib: 256,
         listen: config::Listen {

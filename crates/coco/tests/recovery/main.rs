@@ -7,6 +7,7 @@ mod world;
 mod keyed;
 
 mod audit;
+mod order;
 mod recover;
 
 use std::path::Path;

@@ -45,11 +45,7 @@ impl State {
         Ok(Command::AuditRelease(*release))
     }
 
-    fn check_consent(
-        &self,
-        message: &SignedMessage,
-        now: Millis,
-    ) -> Result<AuditConsent, Refused> {
+    fn check_consent(&self, message: &SignedMessage, now: Millis) -> Result<AuditConsent, Refused> {
         let network = self.network.as_ref().ok_or(Refused::NotCreated)?;
         let (consent, caller) = message.audit_consent(network.id, &network.constitution, now)?;
         let grant = self.audit(consent.grant, now)?;
@@ -69,11 +65,7 @@ impl State {
     }
 
     /// The owner of a node that may answer.
-    fn check_audit_release(
-        &self,
-        release: &AuditRelease,
-        now: Millis,
-    ) -> Result<NodeId, Refused> {
+    fn check_audit_release(&self, release: &AuditRelease, now: Millis) -> Result<NodeId, Refused> {
         let node = self.present(release.node)?;
         let grant = self.audit(release.grant, now)?;
         let AuditRelease { from, to, .. } = *release;

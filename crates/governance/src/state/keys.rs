@@ -192,10 +192,12 @@ impl State {
                 current: self.restarts,
             });
         }
+        let ordered = self.check_order(restart, time)?;
         // Refused as a whole or not at all.
         let mut next = Self::from_cbor(&self.to_cbor()).expect("what it wrote itself");
         let mut facts = vec![Fact::Restarted {
             restarts: restart.restarts,
+            ordered,
         }];
         let node = match &restart.node {
             Some(admit) => {

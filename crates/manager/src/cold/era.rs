@@ -53,12 +53,24 @@ impl Era {
 
     /// An administrative entry took effect; `before` are the voters until then.
     pub fn entered(&mut self, index: Index, before: Halves, facts: &[Fact]) {
-        if facts
-            .iter()
-            .any(|fact| matches!(fact, Fact::Restarted { .. }))
-        {
-            self.before.get_or_insert(before);
+        let restarted = facts.iter().find_map(|fact| match fact {
+            Fact::Restarted { ordered, .. } => Some(ordered),
+            _ => None,
+        });
+        if let Some(ordered) = restarted {
+            match ordered {
+                // M actors gave up the others: the survivors are who counts.
+                Some(ordered) => self.before = Some(vec![ordered.survivors.clone()]),
+                None => {
+                    self.before.get_or_insert(before);
+                }
+            }
             self.awaited = None;
+            // The one that restarted is a quorum by itself, and no configuration need follow.
+            if self.quorum() == Some(1) {
+                self.before = None;
+                self.awaited = Some((index, 1));
+            }
             return;
         }
         let Some(quorum) = self.quorum() else { return };
@@ -116,7 +128,10 @@ mod tests {
         let mut era = Era::default();
         assert!(era.is_established());
         let mut restarted = configured(&[9], None);
-        restarted.push(Fact::Restarted { restarts: 1 });
+        restarted.push(Fact::Restarted {
+            restarts: 1,
+            ordered: None,
+        });
         era.entered(Index(7), five.clone(), &restarted);
         assert_eq!((era.is_established(), era.quorum()), (false, Some(3)));
 
@@ -133,5 +148,32 @@ mod tests {
         assert_eq!(era.awaited(), Some((Index(11), 3)));
         era.proven();
         assert_eq!(era.awaited(), None);
+    }
+    #[test]
+    fn an_ordered_restart_is_established_by_a_quorum_of_the_survivors() {
+        let slot = |n: u8| NodeSlot {
+            owner: format!("member-{n}"),
+            address: format!("vn-{n}:1"),
+        };
+        let five: Halves = vec![(0..5).map(slot).collect()];
+        let ordered = |survivors: &[u8]| {
+            vec![Fact::Restarted {
+                restarts: 1,
+                ordered: Some(Box::new(governance::OrderedRestart {
+                    by: vec![],
+                    survivors: survivors.iter().copied().map(slot).collect(),
+                    without: BTreeSet::new(),
+                })),
+            }]
+        };
+        let mut era = Era::default();
+        era.entered(Index(7), five.clone(), &ordered(&[0, 1, 2]));
+        assert_eq!((era.is_established(), era.quorum()), (false, Some(2)));
+        era.entered(Index(8), vec![], &configured(&[9, 10], None));
+        assert_eq!(era.awaited(), Some((Index(8), 2)));
+        // One alone waits for nobody.
+        era.entered(Index(9), five, &ordered(&[4]));
+        assert!(era.is_established());
+        assert_eq!(era.awaited(), Some((Index(9), 1)));
     }
 }

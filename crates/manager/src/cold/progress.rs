@@ -105,8 +105,8 @@ impl Node {
         let absent = names(&mut all.difference(&places));
         let more = match self.cold_missing() {
             Some(0) => "these are enough".to_owned(),
-            Some(more) => format!("{more} more must come"),
-            None => "no number is enough by settings.restart_faults_max: recover the network with its actors' keys".to_owned(),
+            Some(more) => format!("{more} more must come, or M actors order to go on without them (`coco recover order`)"),
+            None => "no number is enough by settings.restart_faults_max: M actors may order to go on (`coco recover order`), or recover the network with their keys".to_owned(),
         };
         let keys = match (self.newest_seal(), self.cold_shares()) {
             (None, _) => "the session keys were not sealed to the actors, so nobody can open them again: give the actors share-transport keys in the constitution of the next network. This node waits for one that still has the keys".to_owned(),

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use boundary::Evidence;
-use governance::{Command, EpochCause, NetworkRestart, Presented};
+use governance::{Command, EpochCause, NetworkRestart, NodeSlot, Presented};
 use tee::{Purpose, report_data};
 use types::Term;
 
+use super::choice::are_enough;
 use super::{JOINED_MS, Stage};
 use crate::Output;
 use crate::admitting::{appraise, signed_by_owner};
@@ -109,6 +110,20 @@ impl Node {
             .filter_map(|met| admitted(&met.key))
             .filter(|id| *id != by)
             .collect();
+        // By the rule, if that is kept; else by the order of M actors, which the entry shows.
+        let mut verified: BTreeSet<NodeSlot> = self
+            .cold
+            .met
+            .iter()
+            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.verified))
+            .map(|(slot, _)| slot.clone())
+            .collect();
+        verified.insert(self.own_slot());
+        let voters = self.era.voters(&self.state);
+        let ordered = match are_enough(constitution, &voters, &verified) {
+            true => None,
+            false => Some(self.order_by_now()?),
+        };
         let shared = self.state.keys().shared();
         let opening = self
             .keyring
@@ -150,7 +165,8 @@ impl Node {
             present,
             granted_by: self.cold.opened_by.clone(),
             opening,
-            ordered_by: Vec::new(),
+            orders: ordered.is_some().then(|| self.setup.orders.clone()),
+            ordered_by: ordered.map_or_else(Vec::new, |ordered| ordered.by),
         })
     }
 

@@ -282,4 +282,113 @@ mod tests {
         }
         restarts_with_everything(&mut world);
     }
+    /// The order of these members' actors that the nodes at these places go on, with a ledger that reaches an
+    /// entry of this index and term.
+    fn order(world: &World, signers: &[usize], survivors: &[usize], reach: (u64, u64)) -> Vec<u8> {
+        use governance::{NodeSlot, RestartOrder, SignedMessage, Window, orders_to_cbor};
+        use types::{Index, Millis, Term};
+        let sign = |place: &usize| {
+            let member = &world.consortium.members[*place];
+            let order = RestartOrder {
+                network: world.consortium.constitution.network_id(),
+                restarts: 0,
+                survivors: survivors
+                    .iter()
+                    .map(|place| NodeSlot {
+                        owner: world.consortium.members[*place].name.clone(),
+                        address: crate::network::address(*place),
+                    })
+                    .collect(),
+                term: Term(reach.0),
+                last: Index(reach.1),
+                actor: member.name.clone(),
+                window: Window {
+                    from: Millis(0),
+                    until: Millis(world.now.0 + 86_400_000),
+                },
+            };
+            let chain = std::slice::from_ref(&member.certificate);
+            SignedMessage::new(order.sign(&member.key), chain)
+        };
+        let signed: Vec<_> = signers.iter().map(sign).collect();
+        orders_to_cbor(&signed)
+    }
+
+    /// A machine is gone with its disk, and power failed everywhere: the two others are too few by the rule.
+    fn two_of_three_are_left() -> (World, (u64, u64)) {
+        let mut world = network(3, 14, 1);
+        sure(&mut world, |world| world.pass(2_000));
+        let reach = world
+            .leader()
+            .map(|l| (l.term.0, l.committed.0))
+            .expect("it leads");
+        world.lose_power(&BTreeSet::from([0, 1, 2]));
+        world
+            .queue
+            .retain(|_, event| !matches!(event, Event::Start { .. }));
+        (world, reach)
+    }
+
+    fn start_two(world: &mut World, order: Vec<u8>) {
+        world.consortium.restart_order = order.into();
+        for place in [0, 1] {
+            world.schedule(1, Event::Start { place });
+        }
+    }
+
+    /// DESIGN section 6: an explicit act of M actors.
+    #[test]
+    fn m_actors_order_that_two_of_three_go_on_and_all_they_held_is_there() {
+        let (mut world, reach) = two_of_three_are_left();
+        let order = order(&world, &[0, 2], &[0, 1], reach);
+        start_two(&mut world, order);
+        let two_vote = |world: &World| {
+            let leader = world.leader();
+            world.restarts() == 1 && leader.is_some_and(|l| l.voters.len() >= 2)
+        };
+        sure(&mut world, |world| {
+            world.until(LIVENESS_MS, "the two go on", two_vote)
+        });
+        let before = acknowledged(&world);
+        sure(&mut world, |world| world.pass(5_000));
+        assert!(acknowledged(&world) > before, "and they serve");
+        let log: Vec<_> = world
+            .told
+            .lines()
+            .filter(|l| l.contains("ordered it"))
+            .collect();
+        assert!(log[0].contains("member-0, member-2 ordered it"), "{log:?}");
+        assert!(log[0].contains("of member-2 held"), "{log:?}");
+        // The third comes back with an empty disk, as any node that joins.
+        world.nodes[2].disk = Default::default();
+        world.schedule(1, Event::Start { place: 2 });
+        restarts_with_everything(&mut world);
+    }
+
+    #[test]
+    fn an_order_that_does_not_count_changes_nothing() {
+        type Make = fn(&World, (u64, u64)) -> Vec<u8>;
+        let made: [(Make, &str); 4] = [
+            (
+                |w, reach| order(w, &[0], &[0, 1], reach),
+                "1 more actors must sign",
+            ),
+            (
+                |w, reach| order(w, &[0, 0], &[0, 1], reach),
+                "signed it twice",
+            ),
+            (
+                |w, (term, index)| order(w, &[0, 2], &[0, 1], (term, index + 1_000_000)),
+                "from entry",
+            ),
+            (|w, reach| order(w, &[0, 2], &[0, 2], reach), "alone"),
+        ];
+        for (make, told) in made {
+            let (mut world, reach) = two_of_three_are_left();
+            let order = make(&world, reach);
+            start_two(&mut world, order);
+            nobody_restarts(&mut world);
+            assert!(world.told.lines().any(|l| l.contains(told)), "{told}");
+        }
+    }
 }

@@ -69,22 +69,36 @@ fn key_figures() {
         let mut world = network(nodes);
         until(&mut world, "every node is a voter", World::all_vote);
         let sealed = |world: &World| world.positions().all(|p| p.sealed);
-        let made = cost(&mut world, "key_messages", "keys are sealed to the actors", sealed);
+        let made = cost(
+            &mut world,
+            "key_messages",
+            "keys are sealed to the actors",
+            sealed,
+        );
 
         let opened = "were opened by member-";
         let before = world.told.lines().filter(|l| l.contains(opened)).count();
         let end = world.now.plus(60_000);
-        let fetched = cost(&mut world, "key_messages", "a minute passes", |world| world.now >= end);
+        let fetched = cost(&mut world, "key_messages", "a minute passes", |world| {
+            world.now >= end
+        });
         let after = world.told.lines().filter(|l| l.contains(opened)).count();
 
         let all = (0..nodes).collect();
         world.lose_power(&all);
-        world.queue.retain(|_, event| !matches!(event, Event::Start { .. }));
+        world
+            .queue
+            .retain(|_, event| !matches!(event, Event::Start { .. }));
         for place in 0..nodes {
             world.schedule(1, Event::Start { place });
         }
         let restarted = |world: &World| world.restarts() == 1 && world.all_vote();
-        let cold = cost(&mut world, "cold_messages", "the network restarts", restarted);
+        let cold = cost(
+            &mut world,
+            "cold_messages",
+            "the network restarts",
+            restarted,
+        );
         let fetches = after - before;
         println!(
             "{nodes:3} {:3} | {:6} {:6} | {fetches:4} {:6} {:6.1} | {:6} {:8.0} {:6}",
