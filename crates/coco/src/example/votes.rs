@@ -84,7 +84,9 @@ impl Votes {
         self.run(|inner| {
             let kit = Kit::make(NEWCOMER, &mut keys::entropy()?, keys::now());
             let share = client::share_key_to_pem(&kit.share);
-            kit.write(&inner.actors, NEWCOMER, &share, &mut |identity| identity.to_pem())?;
+            kit.write(&inner.actors, NEWCOMER, &share, &mut |identity| {
+                identity.to_pem()
+            })?;
             let mut admin = inner.admin(0)?;
             let constitution = admin.constitution()?["version"]
                 .as_u64()
