@@ -1,4 +1,4 @@
-//! Sending prepared requests over many connections from one thread, and noting when answers come.
+//! Sending requests over many connections from one thread, and noting when answers come.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,6 +12,16 @@ use crate::wire::Wire;
 
 /// Without any answer for this long the measurement is over.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two questions for receipts that were not all there. Below it a peer would be kept busy by
+/// questions alone.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Between two urgent requests on one connection: what was refused is not thrown at a busy node at once.
+const URGENT_EVERY: Duration = Duration::from_millis(10);
+
+/// What was refused gets in within this time after the load has ended, or a network is stuck.
+const URGENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, ready to be sent.
 #[derive(Debug, Clone)]
@@ -29,156 +39,386 @@ pub(crate) struct Request {
 pub(crate) enum Pace {
     /// When fewer than this many are unanswered on their connection.
     Closed { in_flight: usize },
-    /// One each interval, whatever the answers do. Its time counts from when it was due, also if it
-    /// could not be sent then: otherwise a network that stalls would hide its own delay.
-    Open { interval: Duration },
+    /// One each interval, this many in all, whatever the answers do. Its time counts from when it was
+    /// due, also if it could not be sent then: otherwise a network that stalls would hide its own
+    /// delay (coordinated omission).
+    Open { interval: Duration, arrivals: usize },
+}
+
+/// What is sent, and what becomes of the answers.
+pub(crate) trait Work {
+    /// The next request of a connection. `None`: there is no more, or not now for a while.
+    fn next(&mut self, lane: usize) -> Result<Option<Request>, Problem>;
+
+    /// Takes an answer.
+    fn answered(&mut self, answered: Answered) -> Result<(), Problem>;
+
+    /// Whether something must go out on a connection although its pace has nothing more: what was refused
+    /// and others wait for.
+    fn is_urgent(&self, _lane: usize) -> bool {
+        false
+    }
+
+    /// A request of nothing but what is urgent.
+    fn next_urgent(&mut self, _lane: usize) -> Result<Option<Request>, Problem> {
+        Ok(None)
+    }
+
+    /// What stands in the way of what is urgent, for a person.
+    fn obstacle(&self) -> String {
+        String::new()
+    }
+
+    /// A question for the receipts of this request, if it is finished only when they are there.
+    fn receipts(&self, _request: &Request) -> Option<Bytes> {
+        None
+    }
 }
 
 /// An answered request.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    /// Its place among the requests.
-    pub(crate) request: usize,
+    pub(crate) request: Request,
+    /// When it was sent, or due.
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
     pub(crate) response: ClientResponse,
 }
 
-struct Lane<'a> {
-    wire: &'a mut Wire,
-    waiting: VecDeque<usize>,
-    flying: VecDeque<(usize, Instant)>,
+/// Requests in a list, whose answers are collected.
+pub(crate) struct Listed<'a> {
+    lanes: Vec<VecDeque<Request>>,
+    answers: Vec<Answered>,
+    receipts: Option<&'a dyn Fn(&Request) -> Bytes>,
 }
 
-/// Sends all of `requests`, each connection's in their order, and waits for every answer.
-pub(crate) fn drive(
-    wires: &mut [Wire],
-    requests: &[Request],
-    pace: Pace,
-) -> Result<Vec<Answered>, Problem> {
-    let mut lanes: Vec<Lane<'_>> = wires
-        .iter_mut()
-        .map(|wire| Lane {
-            wire,
-            waiting: VecDeque::new(),
-            flying: VecDeque::new(),
-        })
-        .collect();
-    let mut answers = Vec::with_capacity(requests.len());
-    let mut released = 0;
-    if let Pace::Closed { .. } = pace {
-        for (place, request) in requests.iter().enumerate() {
-            lanes[request.lane].waiting.push_back(place);
-        }
-        released = requests.len();
-    }
-    let start = Instant::now();
-    let mut last_answer = start;
-    let mut out = BytesMut::new();
-    while answers.len() < requests.len() {
-        let mut timeout = PATIENCE;
-        if let Pace::Open { interval } = pace {
-            let now = Instant::now();
-            while released < requests.len() && due(start, interval, released) <= now {
-                lanes[requests[released].lane].waiting.push_back(released);
-                released += 1;
-            }
-            if released < requests.len() {
-                timeout = due(start, interval, released).saturating_duration_since(now);
-            }
-        }
-        for lane in &mut lanes {
-            lane.fill(requests, pace, start, &mut out)?;
-        }
-        wait(&lanes, timeout)?;
-        let before = answers.len();
-        for lane in &mut lanes {
-            lane.empty(&mut answers)?;
-        }
-        if answers.len() > before {
-            last_answer = Instant::now();
-        } else if last_answer.elapsed() > PATIENCE && released > before {
-            return Err(Problem::Failed(format!(
-                "no answer for {} s; {before} of {} requests were answered",
-                PATIENCE.as_secs(),
-                requests.len()
-            )));
-        }
-    }
-    Ok(answers)
-}
-
-fn due(start: Instant, interval: Duration, place: usize) -> Instant {
-    // Nanoseconds of a measurement fit into 64 bits; f64 keeps them to a microsecond.
-    start + Duration::from_secs_f64(interval.as_secs_f64() * place as f64)
-}
-
-impl Lane<'_> {
-    /// Sends what the pace allows, in one piece.
-    fn fill(
-        &mut self,
+impl<'a> Listed<'a> {
+    pub(crate) fn new(
         requests: &[Request],
-        pace: Pace,
-        start: Instant,
-        out: &mut BytesMut,
-    ) -> Result<(), Problem> {
-        let room = match pace {
-            Pace::Closed { in_flight } => in_flight.saturating_sub(self.flying.len()),
-            Pace::Open { .. } => usize::MAX,
-        };
-        let count = room.min(self.waiting.len());
-        if count == 0 {
-            return Ok(());
+        lanes: usize,
+        receipts: Option<&'a dyn Fn(&Request) -> Bytes>,
+    ) -> Self {
+        let mut listed = vec![VecDeque::new(); lanes];
+        for request in requests {
+            listed[request.lane].push_back(request.clone());
         }
-        let now = Instant::now();
-        for place in self.waiting.drain(..count) {
-            let began = match pace {
-                Pace::Closed { .. } => now,
-                Pace::Open { interval } => due(start, interval, place),
-            };
-            self.flying.push_back((place, began));
-            if count > 1 {
-                out.extend_from_slice(&requests[place].bytes);
-            }
+        Self {
+            lanes: listed,
+            answers: Vec::with_capacity(requests.len()),
+            receipts,
         }
-        if count == 1 {
-            let (place, _) = self.flying.back().expect("pushed above");
-            return self.wire.send(&requests[*place].bytes, 1);
-        }
-        self.wire.send(out, count)?;
-        out.clear();
+    }
+
+    pub(crate) fn into_answers(self) -> Vec<Answered> {
+        self.answers
+    }
+}
+
+impl Work for Listed<'_> {
+    fn next(&mut self, lane: usize) -> Result<Option<Request>, Problem> {
+        Ok(self.lanes[lane].pop_front())
+    }
+
+    fn answered(&mut self, answered: Answered) -> Result<(), Problem> {
+        self.answers.push(answered);
         Ok(())
     }
 
-    /// Takes in the answers that are there.
-    fn empty(&mut self, answers: &mut Vec<Answered>) -> Result<(), Problem> {
-        if self.flying.is_empty() {
+    fn receipts(&self, request: &Request) -> Option<Bytes> {
+        self.receipts.map(|question| question(request))
+    }
+}
+
+struct Lane<'a> {
+    number: usize,
+    wire: &'a mut Wire,
+    /// When each arrival that was not sent yet was due (open loop).
+    due: VecDeque<Instant>,
+    flying: VecDeque<Flying>,
+    /// Questions for receipts to repeat, and when.
+    later: VecDeque<(Instant, Flying)>,
+    /// There is nothing more to send (closed loop).
+    dry: bool,
+    /// When something urgent may go out next.
+    urgent_at: Instant,
+}
+
+/// An unanswered request, or the question for its receipts.
+struct Flying {
+    request: Request,
+    began: Instant,
+    /// The answer to the request, once it is there.
+    accepted: Option<ClientResponse>,
+}
+
+/// Sends the work at this pace, each connection's in its order, and waits for every answer.
+pub(crate) fn drive(wires: &mut [Wire], pace: Pace, work: &mut dyn Work) -> Result<(), Problem> {
+    let mut lanes: Vec<Lane<'_>> = wires.iter_mut().enumerate().map(Lane::new).collect();
+    let start = Instant::now();
+    let mut arrived = 0;
+    let mut answers = 0u64;
+    let mut last_answer = start;
+    let mut urgent_since = start;
+    let mut out = BytesMut::new();
+    loop {
+        let mut timeout = PATIENCE;
+        let now = Instant::now();
+        if let Pace::Open { interval, arrivals } = pace {
+            while arrived < arrivals && due(start, interval, arrived) <= now {
+                let place = arrived % lanes.len();
+                lanes[place].due.push_back(due(start, interval, arrived));
+                arrived += 1;
+            }
+            if arrived < arrivals {
+                timeout = due(start, interval, arrived).saturating_duration_since(now);
+            }
+        }
+        for lane in &mut lanes {
+            lane.ask_again(now, &*work)?;
+            lane.fill(pace, work, &mut out)?;
+            if let Some((at, _)) = lane.later.front() {
+                timeout = timeout.min(at.saturating_duration_since(now));
+            }
+            if work.is_urgent(lane.number) {
+                timeout = timeout.min(URGENT_EVERY);
+            }
+        }
+        let over = match pace {
+            Pace::Closed { .. } => true,
+            Pace::Open { arrivals, .. } => arrived == arrivals,
+        };
+        let urgent = |lane: &Lane<'_>| work.is_urgent(lane.number);
+        if over && lanes.iter().all(|lane| lane.is_done() && !urgent(lane)) {
             return Ok(());
+        }
+        if !over || !lanes.iter().any(urgent) {
+            urgent_since = Instant::now();
+        } else if urgent_since.elapsed() > URGENT_PATIENCE {
+            return Err(Problem::Failed(format!(
+                "what was refused under load is refused {} s after it, too: {}",
+                URGENT_PATIENCE.as_secs(),
+                work.obstacle()
+            )));
+        }
+        wait(&lanes, timeout)?;
+        let mut some = 0;
+        for lane in &mut lanes {
+            some += lane.empty(work)?;
+        }
+        if some > 0 || lanes.iter().all(Lane::is_done) {
+            last_answer = Instant::now();
+            answers += some;
+        } else if last_answer.elapsed() > PATIENCE {
+            return Err(Problem::Failed(format!(
+                "no answer for {} s, after {answers} answers",
+                PATIENCE.as_secs(),
+            )));
+        }
+    }
+}
+
+fn due(start: Instant, interval: Duration, place: usize) -> Instant {
+    // f64 keeps the nanoseconds of an hour to less than one.
+    start + Duration::from_secs_f64(interval.as_secs_f64() * place as f64)
+}
+
+impl<'a> Lane<'a> {
+    fn new((number, wire): (usize, &'a mut Wire)) -> Self {
+        Self {
+            number,
+            wire,
+            due: VecDeque::new(),
+            flying: VecDeque::new(),
+            later: VecDeque::new(),
+            dry: false,
+            urgent_at: Instant::now(),
+        }
+    }
+
+    /// Whether nothing of what was begun is left.
+    fn is_done(&self) -> bool {
+        self.flying.is_empty() && self.later.is_empty() && self.due.is_empty()
+    }
+
+    /// Sends what the pace allows, in one piece. What the other side does not read waits here.
+    fn fill(&mut self, pace: Pace, work: &mut dyn Work, out: &mut BytesMut) -> Result<(), Problem> {
+        if self.wire.is_behind() {
+            self.wire.catch_up()?;
+            if self.wire.is_behind() {
+                return Ok(());
+            }
+        }
+        let now = Instant::now();
+        let mut count = 0;
+        let mut single = Bytes::new();
+        loop {
+            let allowed = match pace {
+                Pace::Closed { in_flight } => {
+                    let unanswered = self.flying.len() + self.later.len();
+                    (!self.dry && unanswered < in_flight).then_some(now)
+                }
+                Pace::Open { .. } => self.due.front().copied(),
+            };
+            let mut urgent = false;
+            let began = match allowed {
+                Some(began) => began,
+                None if count == 0 && work.is_urgent(self.number) && now >= self.urgent_at => {
+                    self.urgent_at = now + URGENT_EVERY;
+                    urgent = true;
+                    now
+                }
+                None => break,
+            };
+            let request = if urgent {
+                work.next_urgent(self.number)?
+            } else {
+                work.next(self.number)?
+            };
+            let Some(request) = request else {
+                self.dry = true;
+                if !self.due.is_empty() {
+                    return Err(Problem::Failed(
+                        "the prepared transactions ran out: ask for more with --transactions"
+                            .into(),
+                    ));
+                }
+                break;
+            };
+            self.due.pop_front();
+            count += 1;
+            if count == 1 {
+                single = request.bytes.clone();
+            } else {
+                if count == 2 {
+                    out.extend_from_slice(&single);
+                }
+                out.extend_from_slice(&request.bytes);
+            }
+            self.flying.push_back(Flying {
+                request,
+                began,
+                accepted: None,
+            });
+        }
+        match count {
+            0 => Ok(()),
+            1 => self.wire.send(&single, 1),
+            _ => {
+                let sent = self.wire.send(out, count);
+                out.clear();
+                sent
+            }
+        }
+    }
+
+    /// Takes in the answers that are there, and says how many.
+    fn empty(&mut self, work: &mut dyn Work) -> Result<u64, Problem> {
+        let mut some = 0;
+        if self.flying.is_empty() {
+            return Ok(some);
         }
         while self.wire.take_in()? {
             let ended = Instant::now();
             while let Some(response) = self.wire.next()? {
-                let (request, began) = self
+                let flying = self
                     .flying
                     .pop_front()
                     .expect("an answer that was not asked for is an error of the wire");
-                answers.push(Answered {
+                some += 1;
+                self.take(flying, ended, response, work)?;
+            }
+        }
+        Ok(some)
+    }
+
+    fn take(
+        &mut self,
+        flying: Flying,
+        ended: Instant,
+        response: ClientResponse,
+        work: &mut dyn Work,
+    ) -> Result<(), Problem> {
+        let Flying {
+            request,
+            began,
+            accepted,
+        } = flying;
+        let response = match accepted {
+            None => match work.receipts(&request) {
+                Some(question) if !contains(&response.body, b"\"error\"") => {
+                    let accepted = Some(response);
+                    return self.ask(question, request, began, accepted);
+                }
+                _ => response,
+            },
+            Some(accepted) if is_whole(&response) => accepted,
+            Some(accepted) => {
+                let flying = Flying {
                     request,
                     began,
-                    ended,
-                    response,
-                });
+                    accepted: Some(accepted),
+                };
+                self.later.push_back((ended + ASK_AGAIN, flying));
+                return Ok(());
             }
+        };
+        work.answered(Answered {
+            request,
+            began,
+            ended,
+            response,
+        })
+    }
+
+    fn ask(
+        &mut self,
+        question: Bytes,
+        request: Request,
+        began: Instant,
+        accepted: Option<ClientResponse>,
+    ) -> Result<(), Problem> {
+        self.flying.push_back(Flying {
+            request,
+            began,
+            accepted,
+        });
+        self.wire.send(&question, 1)
+    }
+
+    fn ask_again(&mut self, now: Instant, work: &dyn Work) -> Result<(), Problem> {
+        while self.later.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, flying) = self.later.pop_front().expect("looked at");
+            let question = work
+                .receipts(&flying.request)
+                .expect("there was a question before");
+            self.ask(question, flying.request, flying.began, flying.accepted)?;
         }
         Ok(())
     }
+}
+
+/// Whether every receipt that was asked for is there.
+fn is_whole(response: &ClientResponse) -> bool {
+    !contains(&response.body, b"\"result\":null")
+}
+
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 fn wait(lanes: &[Lane<'_>], timeout: Duration) -> Result<(), Problem> {
     let mut polled: Vec<PollFd<'_>> = lanes
         .iter()
-        .filter(|lane| !lane.flying.is_empty())
-        .map(|lane| PollFd::new(lane.wire, PollFlags::IN))
+        .filter_map(|lane| {
+            let behind = lane.wire.is_behind();
+            let flags = match (lane.flying.is_empty(), behind) {
+                (true, false) => return None,
+                (true, true) => PollFlags::OUT,
+                (false, false) => PollFlags::IN,
+                (false, true) => PollFlags::IN | PollFlags::OUT,
+            };
+            Some(PollFd::new(&*lane.wire, flags))
+        })
         .collect();
     let timeout = Timespec {
         // At most the patience.
@@ -188,5 +428,109 @@ fn wait(lanes: &[Lane<'_>], timeout: Duration) -> Result<(), Problem> {
     match poll(&mut polled, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(errno) => Err(Problem::Failed(format!("wait for answers: {errno}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Door, Way};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    /// A server that answers each request of one connection after `answer` made its body.
+    fn serve(mut answer: impl FnMut(usize) -> String + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut server = http1::Server::new(http1::Options::application());
+            let mut bytes = [0; 4096];
+            let mut count = 0;
+            loop {
+                let read = stream.read(&mut bytes).unwrap_or(0);
+                if read == 0 {
+                    return;
+                }
+                server.receive(&bytes[..read]);
+                while let Ok(Some(received)) = server.next() {
+                    if !matches!(received, http1::Received::Request(_)) {
+                        continue;
+                    }
+                    let body = answer(count);
+                    count += 1;
+                    let length = body.len();
+                    let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                    if stream.write_all(text.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    fn wire(address: String) -> Wire {
+        let door = Door::Plain;
+        Wire::open(&Way { door, address }).expect("connected")
+    }
+
+    fn requests(count: usize) -> Vec<Request> {
+        let request = |first| Request {
+            lane: 0,
+            bytes: crate::load::http("POST", "/", "application/json", b"{}"),
+            first,
+            transactions: 1,
+        };
+        (0..count).map(request).collect()
+    }
+
+    #[test]
+    fn in_an_open_loop_a_stall_is_in_the_times_of_all_that_were_due_in_it() {
+        // The third answer waits for longer than all requests need to fall due.
+        let start = Instant::now();
+        let (tell, released) = std::sync::mpsc::channel();
+        let address = serve(move |count| {
+            if count == 2 {
+                while start.elapsed() < Duration::from_millis(150) {
+                    std::thread::yield_now();
+                }
+                tell.send(Instant::now()).expect("the test waits for it");
+            }
+            "{}".into()
+        });
+        let mut wires = [wire(address)];
+        let mut work = Listed::new(&requests(20), 1, None);
+        let pace = Pace::Open {
+            interval: Duration::from_millis(3),
+            arrivals: 20,
+        };
+        drive(&mut wires, pace, &mut work).expect("answered");
+        let answers = work.into_answers();
+        assert_eq!(answers.len(), 20);
+        for (place, pair) in answers.windows(2).enumerate() {
+            let gap = pair[1].began - pair[0].began;
+            let near = Duration::from_micros(2_999)..=Duration::from_micros(3_001);
+            assert!(near.contains(&gap), "{gap:?} after {place}");
+        }
+        let released = released.recv().expect("told");
+        assert!(answers[2..].iter().all(|answer| answer.ended >= released));
+    }
+
+    #[test]
+    fn with_receipts_a_request_ends_when_the_last_one_is_there() {
+        let address = serve(|count| match count {
+            0 => r#"{"result":"0x01"}"#.into(),
+            1 | 2 => r#"[{"result":{}},{"result":null}]"#.into(),
+            _ => r#"[{"result":{}},{"result":{}}]"#.into(),
+        });
+        let mut wires = [wire(address)];
+        let question = |_: &Request| crate::load::http("POST", "/", "application/json", b"[]");
+        let mut work = Listed::new(&requests(1), 1, Some(&question));
+        drive(&mut wires, Pace::Closed { in_flight: 1 }, &mut work).expect("answered");
+        let answers = work.into_answers();
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0].response.body.as_ref(), br#"{"result":"0x01"}"#);
+        assert!(answers[0].ended - answers[0].began >= 2 * ASK_AGAIN);
     }
 }

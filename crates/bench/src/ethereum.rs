@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_consensus::{SignableTransaction, Signed, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, Bytes as Input, Signature, TxKind, U256, keccak256};
 use bytes::Bytes;
@@ -28,6 +28,9 @@ const FEE_MAX_WEI: u128 = 10_000_000_000;
 /// Gas limit of a token transfer, which takes about 35,000.
 const TOKEN_GAS: u64 = 100_000;
 
+/// Accounts whose balance is asked for by calls.
+const CALLED_MAX: usize = 1000;
+
 /// An account that sends.
 pub(crate) struct Account {
     key: SecretKey,
@@ -46,7 +49,11 @@ impl Account {
         }
     }
 
-    fn sign(&self, transaction: TxEip1559) -> Bytes {
+    fn sign<T>(&self, transaction: T) -> Bytes
+    where
+        T: SignableTransaction<Signature>,
+        TxEnvelope: From<Signed<T>>,
+    {
         let message = Message::from_digest(transaction.signature_hash().0);
         let (parity, compact) = SECP256K1
             .sign_ecdsa_recoverable(message, &self.key)
@@ -58,23 +65,113 @@ impl Account {
     }
 }
 
+/// Accounts that send, and what each of them sends in which order.
+pub(crate) struct Senders<'a> {
+    options: &'a Options,
+    accounts: Vec<Account>,
+}
+
+impl<'a> Senders<'a> {
+    /// At least one for each connection, at most `count`.
+    pub(crate) fn new(options: &'a Options, count: usize) -> Self {
+        let senders = options.senders.min(count).max(options.connections);
+        Self {
+            options,
+            accounts: (0..senders).map(Account::number).collect(),
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> impl ExactSizeIterator<Item = Address> {
+        self.accounts.iter().map(|account| account.address)
+    }
+
+    /// Who sends transaction `number` of a connection, and with which nonce: its senders take turns.
+    pub(crate) fn turn(&self, lane: usize, number: usize) -> (usize, u64) {
+        let own = (self.accounts.len() - lane).div_ceil(self.options.connections);
+        let sender = lane + number % own * self.options.connections;
+        let first = self.options.form.nonces.get(sender).copied();
+        (sender, first.unwrap_or(0) + (number / own) as u64) // as wide
+    }
+
+    /// Transaction `number` of a connection, signed.
+    pub(crate) fn transaction(&self, lane: usize, number: usize) -> Bytes {
+        let (sender, nonce) = self.turn(lane, number);
+        let form = &self.options.form;
+        let receiver = self.accounts[(sender + 1) % self.accounts.len()].address;
+        let (to, value, gas_limit, input) = match self.options.workload {
+            Workload::Erc20 => {
+                let input = token::transfer(&receiver, U256::ONE);
+                (token::ADDRESS, U256::ZERO, TOKEN_GAS, input)
+            }
+            _ => (receiver, U256::ONE, 21_000, Input::new()),
+        };
+        let to = TxKind::Call(to);
+        match form.gas_price_wei {
+            None => self.accounts[sender].sign(TxEip1559 {
+                chain_id: form.chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: FEE_MAX_WEI,
+                max_priority_fee_per_gas: 0,
+                to,
+                value,
+                input,
+                ..TxEip1559::default()
+            }),
+            Some(gas_price) => self.accounts[sender].sign(TxLegacy {
+                chain_id: Some(form.chain_id),
+                nonce,
+                gas_limit,
+                gas_price,
+                to,
+                value,
+                input,
+            }),
+        }
+    }
+
+    /// What the accounts, and the token where there is one, have in the first block.
+    pub(crate) fn alloc(&self) -> Result<Map<String, Value>, Problem> {
+        let mut alloc: Map<String, Value> = self
+            .addresses()
+            .map(|address| (address.to_string(), json!({ "balance": BALANCE_WEI })))
+            .collect();
+        if self.options.workload != Workload::Transfer {
+            let contract = token::genesis(&load::data(self.options), &self.accounts)?;
+            alloc.insert(token::ADDRESS.to_string(), contract);
+        }
+        Ok(alloc)
+    }
+
+    /// Settings of a network that is made for this measurement.
+    pub(crate) fn genesis(&self) -> Result<BTreeMap<String, String>, Problem> {
+        let mut settings = json!({ "chainId": CHAIN_ID, "alloc": self.alloc()? });
+        if self.options.confidential {
+            // The limits would end a measurement: one actor asks for everything here.
+            settings["profile"] = json!({ "confidential": { "unchecked": "public", "limits": {
+                "callsPerSecond": u32::MAX, "simulationGasPerSecond": u64::MAX >> 1,
+            }}});
+        }
+        Ok(BTreeMap::from([(
+            "ethereum".to_owned(),
+            settings.to_string(),
+        )]))
+    }
+}
+
 /// Calls of `balanceOf`, with the accounts taking turns.
 pub(crate) fn calls(options: &Options) -> Result<Load, Problem> {
-    let accounts: Vec<Account> = (0..options.senders.min(1000))
-        .map(Account::number)
-        .collect();
-    let contract = token::genesis(&load::data(options), &accounts)?;
-    let alloc = json!({ token::ADDRESS.to_string(): contract });
-    let genesis = json!({ "chainId": CHAIN_ID, "alloc": alloc }).to_string();
+    let senders = Senders::new(options, CALLED_MAX);
+    let accounts = &senders.accounts;
     let mut body = |_: usize, places: std::ops::Range<usize>| {
         let params = places.map(|place| {
             let input = token::balance_of(&accounts[place % accounts.len()].address);
             format!(r#"{{"to":"{}","data":"{input}"}},"latest""#, token::ADDRESS)
         });
-        load::calls("eth_call", params)
+        load::calls(&options.form.path, "eth_call", params)
     };
     Ok(Load {
-        genesis: BTreeMap::from([("ethereum".to_owned(), genesis)]),
+        genesis: senders.genesis()?,
         warm_up: load::cut(0, options.warm_up, options, &mut body),
         requests: load::cut(options.warm_up, options.transactions, options, &mut body),
         ..Load::default()
@@ -83,71 +180,28 @@ pub(crate) fn calls(options: &Options) -> Result<Load, Problem> {
 
 pub(crate) fn prepare(options: &Options) -> Result<Load, Problem> {
     let count = options.warm_up + options.transactions;
-    // At least one for each connection.
-    let senders = options.senders.min(count).max(options.connections);
-    let accounts: Vec<Account> = (0..senders).map(Account::number).collect();
-    let mut alloc: Map<String, Value> = accounts
-        .iter()
-        .map(|account| {
-            (
-                account.address.to_string(),
-                json!({ "balance": BALANCE_WEI }),
-            )
-        })
-        .collect();
-    if options.workload == Workload::Erc20 {
-        let contract = token::genesis(&load::data(options), &accounts)?;
-        alloc.insert(token::ADDRESS.to_string(), contract);
-    }
-    let genesis = json!({ "chainId": CHAIN_ID, "alloc": alloc }).to_string();
-
+    let senders = Senders::new(options, count);
     let mut sent = vec![0; options.connections];
     let mut hashes = Vec::with_capacity(count);
     let mut body = |lane: usize, places: std::ops::Range<usize>| {
         let raw: Vec<Bytes> = places
             .map(|_| {
-                let raw = next(options, &accounts, lane, &mut sent[lane]);
+                let raw = senders.transaction(lane, sent[lane]);
+                sent[lane] += 1;
                 hashes.push(keccak256(&raw).0);
                 raw
             })
             .collect();
-        load::send_raw(raw.iter())
+        load::send_raw(&options.form.path, raw.iter())
     };
     let warm_up = load::cut(0, options.warm_up, options, &mut body);
     let requests = load::cut(options.warm_up, options.transactions, options, &mut body);
     Ok(Load {
-        genesis: BTreeMap::from([("ethereum".to_owned(), genesis)]),
+        genesis: senders.genesis()?,
         warm_up,
         requests,
         hashes,
         expected: None,
-    })
-}
-
-/// The next transaction of a connection: its senders take turns.
-fn next(options: &Options, accounts: &[Account], lane: usize, sent: &mut usize) -> Bytes {
-    let own = (accounts.len() - lane).div_ceil(options.connections);
-    let (turn, nonce) = (*sent % own, *sent / own);
-    *sent += 1;
-    let sender = lane + turn * options.connections;
-    let receiver = accounts[(sender + 1) % accounts.len()].address;
-    let (to, value, gas_limit, input) = match options.workload {
-        Workload::Erc20 => {
-            let input = token::transfer(&receiver, U256::ONE);
-            (token::ADDRESS, U256::ZERO, TOKEN_GAS, input)
-        }
-        _ => (receiver, U256::ONE, 21_000, Input::new()),
-    };
-    accounts[sender].sign(TxEip1559 {
-        chain_id: CHAIN_ID,
-        nonce: nonce as u64, // as wide
-        gas_limit,
-        max_fee_per_gas: FEE_MAX_WEI,
-        max_priority_fee_per_gas: 0,
-        to: TxKind::Call(to),
-        value,
-        input,
-        ..TxEip1559::default()
     })
 }
 
@@ -161,17 +215,11 @@ mod tests {
 
     fn options(workload: Workload, senders: usize) -> Options {
         Options {
-            workload,
-            transactions: 12,
             warm_up: 2,
             batch: 3,
             connections: 3,
-            in_flight: 1,
-            via: crate::Via::All,
-            rate: None,
             senders,
-            value_bytes: 0,
-            data: None,
+            ..Options::new(workload, 12)
         }
     }
 
@@ -198,6 +246,28 @@ mod tests {
             }
             assert_eq!(hashes, load.hashes);
             assert_eq!(next.len(), 4);
+        }
+    }
+
+    #[test]
+    fn an_older_node_gets_legacy_transactions_that_go_on_where_its_nonces_are() {
+        let mut options = options(Workload::Transfer, 3);
+        options.form = crate::Form {
+            chain_id: 1337,
+            gas_price_wei: Some(7),
+            nonces: vec![5, 9],
+            ..crate::Form::default()
+        };
+        let senders = Senders::new(&options, 14);
+        for (lane, number, nonce) in [(0, 0, 5), (0, 1, 6), (1, 2, 11), (2, 0, 0)] {
+            let raw = senders.transaction(lane, number);
+            let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).expect("as sent");
+            assert!(envelope.is_legacy());
+            assert_eq!(envelope.nonce(), nonce);
+            assert_eq!(
+                (envelope.chain_id(), envelope.gas_price()),
+                (Some(1337), Some(7))
+            );
         }
     }
 

@@ -8,6 +8,7 @@ use alloy_primitives::keccak256;
 use bytes::Bytes;
 
 use crate::drive::Request;
+use crate::ethereum::Senders;
 use crate::{Options, Problem, Workload, ethereum, mainnet};
 
 /// Signed and encoded before any clock starts.
@@ -44,6 +45,22 @@ impl Load {
             Workload::Mainnet => mainnet::prepare(options),
             Workload::Kv => Ok(key_values(options)),
             Workload::KvRead => Ok(key_reads(options)),
+        }
+    }
+
+    /// The settings of a network for a load without an end over `options.senders` accounts.
+    ///
+    /// # Errors
+    /// [`Problem::Input`]: another workload has an end.
+    pub fn genesis_of(options: &Options) -> Result<BTreeMap<String, String>, Problem> {
+        match options.workload {
+            Workload::Kv => Ok(BTreeMap::new()),
+            Workload::Transfer | Workload::Erc20 => {
+                Senders::new(options, options.senders).genesis()
+            }
+            _ => Err(Problem::Input(
+                "a load of minutes is transfer, erc20 or kv".into(),
+            )),
         }
     }
 
@@ -92,13 +109,25 @@ pub(crate) fn http(method: &str, target: &str, kind: &str, body: &[u8]) -> Bytes
 }
 
 /// A JSON-RPC call, or a batch of them, that sends these transactions.
-pub(crate) fn send_raw<'a>(raw: impl ExactSizeIterator<Item = &'a Bytes>) -> Bytes {
+pub(crate) fn send_raw<'a>(path: &str, raw: impl ExactSizeIterator<Item = &'a Bytes>) -> Bytes {
     let params = raw.map(|raw| format!("\"0x{}\"", hex::encode(raw)));
-    calls("eth_sendRawTransaction", params)
+    calls(path, "eth_sendRawTransaction", params)
+}
+
+/// A JSON-RPC call, or a batch of them, that asks for the receipts of these transactions.
+pub(crate) fn ask_receipts(path: &str, hashes: &[[u8; 32]]) -> Bytes {
+    let params = hashes
+        .iter()
+        .map(|hash| format!("\"0x{}\"", hex::encode(hash)));
+    calls(path, "eth_getTransactionReceipt", params)
 }
 
 /// One call of `method`, or a batch of them, for each of `params` (JSON without the brackets).
-pub(crate) fn calls(method: &str, params: impl ExactSizeIterator<Item = String>) -> Bytes {
+pub(crate) fn calls(
+    path: &str,
+    method: &str,
+    params: impl ExactSizeIterator<Item = String>,
+) -> Bytes {
     let single = params.len() == 1;
     let mut text = String::with_capacity(params.len() * 400);
     for (place, params) in params.enumerate() {
@@ -114,7 +143,7 @@ pub(crate) fn calls(method: &str, params: impl ExactSizeIterator<Item = String>)
     } else {
         &text
     };
-    http("POST", "/", "application/json", body.as_bytes())
+    http("POST", path, "application/json", body.as_bytes())
 }
 
 /// Where the test data is: as told, else `COCO_TESTDATA`, else beside the repository.
@@ -127,7 +156,7 @@ pub(crate) fn data(options: &Options) -> PathBuf {
 }
 
 /// Keys that are read; each is written once before.
-const READ_KEYS: usize = 1000;
+pub(crate) const READ_KEYS: usize = 1000;
 
 /// Reads that take turns among [`READ_KEYS`] keys, after these were written.
 fn key_reads(options: &Options) -> Load {
@@ -139,8 +168,8 @@ fn key_reads(options: &Options) -> Load {
         ..options.clone()
     };
     let requests = cut(0, options.transactions, options, |_, places| {
-        let key = format!("/kv/bench-{:010}", places.start % READ_KEYS);
-        http("GET", &key, "text/plain", b"")
+        let target = format!("/kv/{}", key(places.start % READ_KEYS));
+        http("GET", &target, "text/plain", b"")
     });
     Load {
         warm_up: key_values(&writes).requests,
@@ -149,33 +178,45 @@ fn key_reads(options: &Options) -> Load {
     }
 }
 
-/// Distinct keys, values that do not compress.
+/// A key by its number.
+pub(crate) fn key(place: usize) -> String {
+    format!("bench-{place:010}")
+}
+
+/// A value that does not compress.
+pub(crate) fn value(options: &Options, place: usize) -> String {
+    let mut text = String::with_capacity(options.value_bytes + 64);
+    let mut count = 0u64;
+    while text.len() < options.value_bytes {
+        let seed = [place as u64, count].map(u64::to_be_bytes).concat(); // 64-bit numbers of ours
+        text.push_str(&hex::encode(keccak256(seed)));
+        count += 1;
+    }
+    text.truncate(options.value_bytes);
+    text
+}
+
+/// A request that writes these keys.
+pub(crate) fn write(commands: &[(String, String)]) -> Bytes {
+    if let [(key, value)] = commands {
+        let target = format!("/kv/{key}");
+        return http("PUT", &target, "application/octet-stream", value.as_bytes());
+    }
+    let commands: Vec<String> = commands
+        .iter()
+        .map(|(key, value)| format!(r#"{{"op":"put","key":"{key}","value":"{value}"}}"#))
+        .collect();
+    let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
+    http("POST", "/batch", "application/json", body.as_bytes())
+}
+
+/// Distinct keys.
 fn key_values(options: &Options) -> Load {
-    let value = |place: usize| {
-        let mut text = String::with_capacity(options.value_bytes + 64);
-        let mut count = 0u64;
-        while text.len() < options.value_bytes {
-            let seed = [place as u64, count].map(u64::to_be_bytes).concat(); // 64-bit numbers of ours
-            text.push_str(&hex::encode(keccak256(seed)));
-            count += 1;
-        }
-        text.truncate(options.value_bytes);
-        text
-    };
     let mut body = |_: usize, places: std::ops::Range<usize>| {
-        if options.batch == 1 {
-            let key = format!("/kv/bench-{:010}", places.start);
-            let value = value(places.start);
-            return http("PUT", &key, "application/octet-stream", value.as_bytes());
-        }
-        let commands: Vec<String> = places
-            .map(|place| {
-                let value = value(place);
-                format!(r#"{{"op":"put","key":"bench-{place:010}","value":"{value}"}}"#)
-            })
+        let commands: Vec<(String, String)> = places
+            .map(|place| (key(place), value(options, place)))
             .collect();
-        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
-        http("POST", "/batch", "application/json", body.as_bytes())
+        write(&commands)
     };
     let warm_up = cut(0, options.warm_up, options, &mut body);
     let requests = cut(options.warm_up, options.transactions, options, &mut body);
@@ -193,17 +234,12 @@ mod tests {
 
     fn options(workload: Workload, batch: usize) -> Options {
         Options {
-            workload,
-            transactions: 10,
             warm_up: 3,
             batch,
             connections: 2,
-            in_flight: 1,
-            via: crate::Via::All,
-            rate: None,
             senders: 4,
             value_bytes: 100,
-            data: None,
+            ..Options::new(workload, 10)
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Load, Problem> {
     }
     let expected = expected(&workload["expected"]["Osaka"], count)?;
     let requests = load::cut(0, count, options, |_, places| {
-        load::send_raw(raws[places].iter())
+        load::send_raw("/", raws[places].iter())
     });
     Ok(Load {
         genesis: BTreeMap::from([("ethereum".to_owned(), genesis)]),
@@ -139,20 +139,13 @@ mod tests {
     #[test]
     fn the_genesis_is_usable_under_replay_rules() {
         let options = Options {
-            workload: crate::Workload::Mainnet,
-            transactions: 2000,
-            warm_up: 0,
             batch: 100,
-            connections: 1,
-            in_flight: 1,
             via: crate::Via::Leader,
-            rate: None,
-            senders: 0,
-            value_bytes: 0,
             data: Some(
                 std::env::var_os("COCO_TESTDATA")
                     .map_or_else(|| "../../../shared/data".into(), Into::into),
             ),
+            ..Options::new(crate::Workload::Mainnet, 2000)
         };
         if !load::data(&options).join("mainnet").is_dir() {
             println!("skipped: set COCO_TESTDATA to the test data's directory");

@@ -3,26 +3,39 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use client::Entrance;
+use bytes::Bytes;
 
-use crate::drive::{Answered, Pace, drive};
+use crate::drive::{Answered, Listed, Pace, Request, drive};
 use crate::figures::Spread;
 use crate::observe::Watch;
 use crate::processes::{self, Used};
-use crate::verdict::{self, Holdings};
-use crate::wire::Wire;
-use crate::{Load, Options, Problem, Via, Workload};
+use crate::verdict::{self, Asking, Holdings};
+use crate::wire::{Way, Wire};
+use crate::{Load, Options, Problem, Via, Workload, load};
 
 /// A validating node that is there.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub name: String,
-    /// `host:port` of its application channel.
-    pub address: String,
-    pub entrance: Entrance,
+    /// Its application channel.
+    pub way: Way,
+    /// By which the load goes, if not by the same: through a gateway.
+    pub front: Option<Way>,
+    /// By which everything that it holds is seen, if not by the same: as an auditor.
+    pub auditing: Option<Way>,
     pub leads: bool,
     /// The process under which its processes run, if they run on this machine.
     pub process: Option<u32>,
+}
+
+impl Endpoint {
+    pub(crate) fn front(&self) -> &Way {
+        self.front.as_ref().unwrap_or(&self.way)
+    }
+
+    pub(crate) fn auditing(&self) -> &Way {
+        self.auditing.as_ref().unwrap_or(&self.way)
+    }
 }
 
 /// What was measured.
@@ -33,10 +46,12 @@ pub struct Run {
     /// Transactions that were refused, and the first reason.
     pub refused: usize,
     pub first_refusal: Option<String>,
-    /// From the first request to the last answer.
+    /// From the first request to the last knowledge of a commit.
     pub seconds: f64,
-    /// From sending (open loop: from when it was due) to the answer, which comes after the commit.
-    pub answered: Spread,
+    /// From sending to the answer, where that says less than "committed" (peers).
+    pub accepted: Spread,
+    /// From sending (open loop: from when it was due) to the client's knowledge of the commit.
+    pub committed: Spread,
     /// From the same to the moment at which every node had applied it.
     pub everywhere: Spread,
     /// Transactions of each block.
@@ -63,34 +78,24 @@ pub fn measure(
     endpoints: &[Endpoint],
     progress: &mut dyn FnMut(&str),
 ) -> Result<Run, Problem> {
-    let targets: Vec<&Endpoint> = endpoints
-        .iter()
-        .filter(|endpoint| match options.via {
-            Via::All => true,
-            Via::Leader => endpoint.leads,
-            Via::Followers => !endpoint.leads,
-        })
-        .collect();
-    if targets.is_empty() {
-        return Err(Problem::Failed("no node to send to".into()));
-    }
-    let mut wires = Vec::with_capacity(options.connections);
-    for lane in 0..options.connections {
-        let target = targets[lane % targets.len()];
-        wires.push(Wire::open(&target.entrance, &target.address)?);
-    }
+    let targets = targets(options, endpoints)?;
+    let mut wires = open(options, &targets)?;
     if !load.warm_up.is_empty() {
         progress("warming up");
         let pace = Pace::Closed {
             in_flight: options.in_flight,
         };
-        drive(&mut wires, &load.warm_up, pace)?;
+        drive(
+            &mut wires,
+            pace,
+            &mut Listed::new(&load.warm_up, options.connections, None),
+        )?;
     }
     let protocol = options.workload.protocol();
     let watch = Watch::start(protocol, endpoints)?;
-    let mut asking = Wire::open(&targets[0].entrance, &targets[0].address)?;
+    let mut asking = Asking::open(&targets[0].way, "/")?;
     let first = if protocol == "ethereum" {
-        verdict::block_number(&mut asking)? + 1
+        asking.block_number()? + 1
     } else {
         0
     };
@@ -101,12 +106,16 @@ pub fn measure(
     };
     progress("measuring");
     let before = processes::snapshot(roots());
-    let answers = drive(&mut wires, &load.requests, pace(options))?;
+    let receipts = |request: &Request| receipts(options, load, request);
+    let receipts: Option<&dyn Fn(&Request) -> Bytes> = options.receipts.then_some(&receipts);
+    let mut work = Listed::new(&load.requests, options.connections, receipts);
+    drive(&mut wires, pace(options, load.requests.len()), &mut work)?;
+    let answers = work.into_answers();
     let after = processes::snapshot(roots());
     progress("checking");
     let mut outcome = Outcome::of(options, load, &answers);
     let last = if protocol == "ethereum" {
-        verdict::block_number(&mut asking)?
+        asking.block_number()?
     } else {
         outcome.heights.values().copied().max().unwrap_or(0)
     };
@@ -114,8 +123,8 @@ pub fn measure(
     let timeline = watch.end()?;
     if protocol == "ethereum" && !options.workload.only_reads() {
         for (place, endpoint) in endpoints.iter().enumerate() {
-            let mut wire = Wire::open(&endpoint.entrance, &endpoint.address)?;
-            let holdings = verdict::holdings(&mut wire, first, last)?;
+            let mut asking = Asking::open(endpoint.auditing(), "/")?;
+            let holdings = asking.holdings(first, last)?;
             verdict::check(load, &outcome.accepted, &holdings).map_err(
                 |problem| match problem {
                     Problem::Wrong(text) => Problem::Wrong(format!("{}: {text}", endpoint.name)),
@@ -139,14 +148,45 @@ pub fn measure(
         refused: outcome.accepted.iter().filter(|a| !**a).count(),
         first_refusal: outcome.first_refusal,
         seconds: outcome.seconds,
-        answered: Spread::of(outcome.answered),
+        accepted: Spread::default(),
+        committed: Spread::of(outcome.answered),
         everywhere: Spread::of(everywhere),
         block_sizes: outcome.block_sizes,
         used: processes::used(&before, &after),
     })
 }
 
-fn pace(options: &Options) -> Pace {
+/// The nodes that the load goes to.
+pub(crate) fn targets<'a>(
+    options: &Options,
+    endpoints: &'a [Endpoint],
+) -> Result<Vec<&'a Endpoint>, Problem> {
+    let wanted = |endpoint: &&Endpoint| match options.via {
+        Via::All => true,
+        Via::Leader => endpoint.leads,
+        Via::Followers => !endpoint.leads,
+    };
+    let targets: Vec<&Endpoint> = endpoints.iter().filter(wanted).collect();
+    if targets.is_empty() {
+        return Err(Problem::Failed("no node to send to".into()));
+    }
+    Ok(targets)
+}
+
+/// The connections of the load, to its nodes in turn.
+pub(crate) fn open(options: &Options, targets: &[&Endpoint]) -> Result<Vec<Wire>, Problem> {
+    (0..options.connections)
+        .map(|lane| Wire::open(targets[lane % targets.len()].front()))
+        .collect()
+}
+
+/// The question for the receipts of a request's transactions.
+pub(crate) fn receipts(options: &Options, load: &Load, request: &Request) -> Bytes {
+    let places = request.first..request.first + request.transactions;
+    load::ask_receipts(&options.form.path, &load.hashes[places])
+}
+
+pub(crate) fn pace(options: &Options, arrivals: usize) -> Pace {
     match options.rate {
         None => Pace::Closed {
             in_flight: options.in_flight,
@@ -154,24 +194,25 @@ fn pace(options: &Options) -> Pace {
         Some(rate) => Pace::Open {
             // A batch arrives as one.
             interval: Duration::from_secs_f64(options.batch as f64 / rate),
+            arrivals,
         },
     }
 }
 
 /// The answers, by transaction.
-struct Outcome {
-    accepted: Vec<bool>,
-    began: Vec<Instant>,
-    answered: Vec<u64>,
-    first_refusal: Option<String>,
-    seconds: f64,
+pub(crate) struct Outcome {
+    pub(crate) accepted: Vec<bool>,
+    pub(crate) began: Vec<Instant>,
+    pub(crate) answered: Vec<u64>,
+    pub(crate) first_refusal: Option<String>,
+    pub(crate) seconds: f64,
     /// Height of each accepted transaction, by its place.
-    heights: BTreeMap<usize, u64>,
-    block_sizes: Vec<usize>,
+    pub(crate) heights: BTreeMap<usize, u64>,
+    pub(crate) block_sizes: Vec<usize>,
 }
 
 impl Outcome {
-    fn of(options: &Options, load: &Load, answers: &[Answered]) -> Self {
+    pub(crate) fn of(options: &Options, load: &Load, answers: &[Answered]) -> Self {
         let count = load.transactions();
         let offset = load.requests.first().map_or(0, |request| request.first);
         let now = Instant::now();
@@ -186,14 +227,14 @@ impl Outcome {
         };
         let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
         for answer in answers {
-            let request = &load.requests[answer.request];
+            let request = &answer.request;
             let took = microseconds(answer.ended.saturating_duration_since(answer.began));
             let height = if options.workload == Workload::Kv {
                 verdict::written_height(answer)
             } else {
                 None
             };
-            let reasons = verdict::refusals(options.workload, request, answer);
+            let reasons = verdict::refusals(options.workload, answer);
             for (place, reason) in reasons.into_iter().enumerate() {
                 let place = request.first - offset + place;
                 outcome.began[place] = answer.began;
@@ -222,7 +263,7 @@ impl Outcome {
     }
 
     /// Learns from the blocks where each transaction is.
-    fn take(&mut self, load: &Load, holdings: Holdings) {
+    pub(crate) fn take(&mut self, load: &Load, holdings: Holdings) {
         let first = load.hashes.len().saturating_sub(self.accepted.len());
         for (place, hash) in load.hashes[first..].iter().enumerate() {
             if let Some(committed) = holdings.by_hash.get(hash)
@@ -235,6 +276,6 @@ impl Outcome {
     }
 }
 
-fn microseconds(duration: Duration) -> u64 {
+pub(crate) fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use client::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::drive::contains;
 use crate::wire::Wire;
 use crate::{Endpoint, Problem, load};
 
@@ -55,7 +56,7 @@ impl Watch {
         let over = Arc::new(AtomicBool::new(false));
         let mut wires = Vec::new();
         for endpoint in endpoints {
-            wires.push(Wire::open(&endpoint.entrance, &endpoint.address)?);
+            wires.push(Wire::open(&endpoint.way)?);
         }
         let (theirs, stop) = (seen.clone(), over.clone());
         let thread = if protocol == "kv" {
@@ -180,7 +181,7 @@ impl Heads {
                 answer.status
             )));
         }
-        let (mut connection, rest) = wire.into_parts();
+        let (mut connection, rest) = wire.into_parts()?;
         let call = br#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
         connection.write(&masked(call))?;
         let mut heads = Self {
@@ -245,10 +246,6 @@ fn head_number(text: &[u8]) -> Option<u64> {
     let at = text.windows(NAME.len()).position(|w| w == NAME)? + NAME.len();
     let digits = text[at..].split(|byte| *byte == b'"').next()?;
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]

@@ -89,8 +89,40 @@ pub struct Options {
     pub senders: usize,
     /// Bytes of each value (`kv`).
     pub value_bytes: usize,
+    /// Whether a request is finished only when the receipts of its transactions were asked for and
+    /// are all there, as an Ethereum client would do it.
+    pub receipts: bool,
+    /// Whether the network keeps from each actor what does not concern it.
+    pub confidential: bool,
+    /// What transactions look like.
+    pub form: Form,
     /// Directory of the test data (`mainnet/`, `contracts/`).
     pub data: Option<PathBuf>,
+}
+
+/// What transactions look like, and where requests go. A network that is made for a measurement takes
+/// the default; somebody else's says what it wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    pub chain_id: u64,
+    /// `None`: EIP-1559 transactions, as every newer node takes them. Else legacy transactions
+    /// (EIP-155) at this price, for nodes from before 2021.
+    pub gas_price_wei: Option<u128>,
+    /// The path of requests.
+    pub path: String,
+    /// The first nonce of each sender; 0 for senders past the end.
+    pub nonces: Vec<u64>,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self {
+            chain_id: 31337,
+            gas_price_wei: None,
+            path: "/".into(),
+            nonces: Vec::new(),
+        }
+    }
 }
 
 /// Why there is no measurement.
@@ -114,6 +146,26 @@ impl From<client::Problem> for Problem {
 }
 
 impl Options {
+    /// A small measurement of a workload in a transparent network, to be changed from.
+    pub fn new(workload: Workload, transactions: usize) -> Self {
+        Self {
+            workload,
+            transactions,
+            warm_up: 0,
+            batch: 1,
+            connections: 1,
+            in_flight: 1,
+            via: Via::All,
+            rate: None,
+            senders: transactions.max(1),
+            value_bytes: 256,
+            receipts: false,
+            confidential: false,
+            form: Form::default(),
+            data: None,
+        }
+    }
+
     /// # Errors
     /// [`Problem::Input`] names the option.
     pub fn check(&self) -> Result<(), Problem> {
@@ -138,6 +190,15 @@ impl Options {
             .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
         {
             return refuse("--rate must be above 0");
+        }
+        if self.receipts && self.rate.is_some() {
+            return refuse("--await receipts waits before it sends: it takes no --rate");
+        }
+        if self.receipts && (self.workload.protocol() != "ethereum" || self.workload.only_reads()) {
+            return refuse("--await receipts is for Ethereum transactions");
+        }
+        if self.confidential && self.workload == Workload::Mainnet {
+            return refuse("mainnet is replayed as it was: it takes --profile transparent");
         }
         if self.workload == Workload::Mainnet && (self.connections > 1 || self.warm_up > 0) {
             return refuse(

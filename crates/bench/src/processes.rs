@@ -41,17 +41,12 @@ impl Used {
     }
 }
 
+/// The owner of this process.
+pub(crate) const CLIENT: &str = "client";
+
 /// This process and everything below the given ones.
 pub(crate) fn snapshot<'a>(roots: impl Iterator<Item = (&'a str, u32)>) -> Snapshot {
-    let mut parents: BTreeMap<u32, u32> = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
-        };
-        if let Some(stat) = read(pid, "stat").as_deref().and_then(Stat::parse) {
-            parents.insert(pid, stat.parent);
-        }
-    }
+    let parents = parents();
     let mut found = Snapshot::new();
     for (owner, root) in roots {
         for pid in family(root, &parents) {
@@ -61,7 +56,7 @@ pub(crate) fn snapshot<'a>(roots: impl Iterator<Item = (&'a str, u32)>) -> Snaps
         }
     }
     let own = std::process::id();
-    if let Some(process) = look("client", own) {
+    if let Some(process) = look(CLIENT, own) {
         found.insert(own, process);
     }
     found
@@ -86,6 +81,24 @@ pub(crate) fn used(before: &Snapshot, after: &Snapshot) -> Vec<Used> {
         .collect();
     used.sort_by(|a, b| (&a.owner, &a.name).cmp(&(&b.owner, &b.name)));
     used
+}
+
+/// A process and everything below it.
+pub(crate) fn family_of(root: u32) -> BTreeSet<u32> {
+    family(root, &parents())
+}
+
+fn parents() -> BTreeMap<u32, u32> {
+    let mut parents: BTreeMap<u32, u32> = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        if let Some(stat) = read(pid, "stat").as_deref().and_then(Stat::parse) {
+            parents.insert(pid, stat.parent);
+        }
+    }
+    parents
 }
 
 fn family(root: u32, parents: &BTreeMap<u32, u32>) -> BTreeSet<u32> {

@@ -6,23 +6,42 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::figures::{Range, Spread, milliseconds, rounded};
+use crate::plot::Point;
 use crate::{Options, Run};
+
+/// Who was measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A network that was made for it, of so many nodes.
+    Network(usize),
+    /// Somebody else's, by what it calls itself.
+    Peer(String),
+}
 
 /// Some runs of one measurement.
 #[derive(Debug)]
 pub struct Report {
     options: Options,
-    nodes: usize,
+    subject: Subject,
     runs: Vec<Run>,
 }
 
 impl Report {
-    /// Of `runs`, each on a network of `nodes` nodes.
-    pub fn new(options: &Options, nodes: usize, runs: Vec<Run>) -> Self {
+    /// Of `runs`.
+    pub fn new(options: &Options, subject: Subject, runs: Vec<Run>) -> Self {
         Self {
             options: options.clone(),
-            nodes,
+            subject,
             runs,
+        }
+    }
+
+    /// Its place in a plot.
+    pub fn point(&self) -> Point {
+        Point {
+            throughput_per_s: self.throughput().median,
+            p50_ms: self.over(|run| run.committed.p50_us).median,
+            p99_ms: self.over(|run| run.committed.p99_us).median,
         }
     }
 
@@ -83,7 +102,16 @@ impl Report {
         let sizes = self.block_sizes();
         json!({
             "workload": options.workload.name(),
-            "nodes": self.nodes,
+            "nodes": match &self.subject {
+                Subject::Network(nodes) => json!(nodes),
+                Subject::Peer(_) => Value::Null,
+            },
+            "peer": match &self.subject {
+                Subject::Network(_) => Value::Null,
+                Subject::Peer(name) => json!(name),
+            },
+            "profile": if options.confidential { "confidential" } else { "transparent" },
+            "await": if options.receipts { "receipts" } else { "answer" },
             "transactions": options.transactions,
             "warm_up": options.warm_up,
             "batch": options.batch,
@@ -94,7 +122,8 @@ impl Report {
             "loop": if options.rate.is_some() { "open" } else { "closed" },
             "throughput_per_s": self.throughput().to_json(),
             "latency_ms": {
-                "committed": latency(|run| run.answered),
+                "accepted": latency(|run| run.accepted),
+                "committed": latency(|run| run.committed),
                 "applied_by_all": latency(|run| run.everywhere),
             },
             "block_transactions": {
@@ -112,7 +141,7 @@ impl Report {
                 "first_refusal": run.first_refusal,
                 "seconds": rounded(run.seconds),
                 "throughput_per_s": rounded(run.throughput()),
-                "committed_ms": run.answered.to_json(),
+                "committed_ms": run.committed.to_json(),
                 "applied_by_all_ms": run.everywhere.to_json(),
                 "blocks": run.block_sizes.len(),
                 "processes": run.used.iter().map(|used| used.to_json()).collect::<Vec<_>>(),
@@ -128,13 +157,22 @@ impl Report {
             let _ = writeln!(text, "{line}");
         };
         line(format!(
-            "{} on {} nodes: {} transactions in batches of {}, {} connections to {} nodes, {}",
+            "{} on {}: {} transactions in batches of {}, {} connections, {}{}",
             options.workload.name(),
-            self.nodes,
+            match &self.subject {
+                Subject::Network(nodes) => {
+                    format!("{nodes} nodes (the load goes to: {})", options.via.name())
+                }
+                Subject::Peer(name) => name.clone(),
+            },
             options.transactions,
             options.batch,
             options.connections,
-            options.via.name(),
+            if options.receipts {
+                "awaiting receipts, "
+            } else {
+                ""
+            },
             match options.rate {
                 Some(rate) => format!("{rate} a second arriving (open loop)"),
                 None => format!(
@@ -156,9 +194,14 @@ impl Report {
         ));
         line("\n  latency, ms                    p50       p90       p99       max".into());
         for (name, of) in [
+            ("to accepted", (|run| run.accepted) as fn(&Run) -> Spread),
             (
-                "from sending to answer",
-                (|run| run.answered) as fn(&Run) -> Spread,
+                if options.workload.only_reads() {
+                    "to answered"
+                } else {
+                    "to known as committed"
+                },
+                |run| run.committed,
             ),
             ("to applied by all nodes", |run| run.everywhere),
         ] {
@@ -181,8 +224,13 @@ impl Report {
             "\n  transactions in a block: p50 {}, p90 {}, greatest {}",
             sizes.p50_us, sizes.p90_us, sizes.max_us
         ));
-        line("\n  process                              CPU, s   memory, MiB   peak, MiB".into());
-        for ((owner, name), (cpu, resident, peak)) in self.processes() {
+        let processes = self.processes();
+        if !processes.is_empty() {
+            line(
+                "\n  process                              CPU, s   memory, MiB   peak, MiB".into(),
+            );
+        }
+        for ((owner, name), (cpu, resident, peak)) in processes {
             line(format!(
                 "  {:<34}{:>9.2}{:>14}{:>12}",
                 format!("{owner} {name}"),
@@ -193,8 +241,12 @@ impl Report {
         }
         if self.runs.len() > 1 {
             line(format!(
-                "\n  Medians of {} runs, each on a fresh network; memory: the greatest.",
-                self.runs.len()
+                "\n  Medians of {} runs{}.",
+                self.runs.len(),
+                match &self.subject {
+                    Subject::Network(_) => ", each on a fresh network; memory: the greatest",
+                    Subject::Peer(_) => " one after the other",
+                }
             ));
         }
         if let Some((refused, reason)) = self.first_refusal() {
@@ -217,8 +269,8 @@ fn between(runs: usize, range: Range, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Workload;
     use crate::processes::Used;
-    use crate::{Via, Workload};
 
     fn run(seconds: f64, p50_us: u64) -> Run {
         let spread = Spread {
@@ -232,7 +284,8 @@ mod tests {
             refused: 0,
             first_refusal: None,
             seconds,
-            answered: spread,
+            accepted: Spread::default(),
+            committed: spread,
             everywhere: spread,
             block_sizes: vec![100; 10],
             used: vec![Used {
@@ -247,21 +300,14 @@ mod tests {
 
     fn report() -> Report {
         let options = Options {
-            workload: Workload::Transfer,
-            transactions: 1000,
-            warm_up: 0,
             batch: 100,
             connections: 6,
             in_flight: 2,
-            via: Via::All,
-            rate: None,
-            senders: 1000,
-            value_bytes: 0,
-            data: None,
+            ..Options::new(Workload::Transfer, 1000)
         };
         Report::new(
             &options,
-            3,
+            Subject::Network(3),
             vec![run(0.5, 9000), run(1.0, 5000), run(2.0, 7000)],
         )
     }

@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::Address;
 use serde_json::Value;
 
-use crate::drive::{Answered, Request};
+use crate::drive::Answered;
 use crate::load::{self, Expected, Load};
-use crate::wire::Wire;
+use crate::wire::{Way, Wire};
 use crate::{Problem, Workload};
 
 /// Differences that are shown; the rest is counted.
 const SHOWN: usize = 5;
+
+/// Calls in one request where a node is asked for much: fewer than any node's limit.
+const CALLS_AT_ONCE: usize = 500;
+
+/// JSON-RPC 2.0, section 5.1.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// What a network holds of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +36,14 @@ pub(crate) struct Holdings {
     pub(crate) block_sizes: Vec<usize>,
 }
 
-/// Why a transaction of a request was not accepted; `None` for each that was.
-pub(crate) fn refusals(
-    workload: Workload,
-    request: &Request,
-    answer: &Answered,
-) -> Vec<Option<String>> {
+/// Why each transaction of a request was not accepted; `None` for each that was.
+pub(crate) fn refusals(workload: Workload, answer: &Answered) -> Vec<Option<String>> {
+    let request = &answer.request;
     let all = |reason: Option<String>| vec![reason; request.transactions];
     let body = &answer.response.body;
     if answer.response.status != 200 {
         let text = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-        return all(Some(format!("status {}: {text}", answer.response.status)));
+        return all(Some(format!("HTTP {}: {text}", answer.response.status)));
     }
     if workload.protocol() == "kv" {
         return all(None);
@@ -54,7 +58,11 @@ pub(crate) fn refusals(
     let reason = |place: usize| match answers.get(place) {
         None => Some("there is no answer to this call".to_owned()),
         Some(answer) if answer["result"].is_string() => None,
-        Some(answer) => Some(answer["error"]["message"].to_string()),
+        Some(answer) => {
+            let error = &answer["error"];
+            let message = error["message"].as_str().unwrap_or_default();
+            Some(format!("JSON-RPC {}: {message}", error["code"]))
+        }
     };
     (0..request.transactions).map(reason).collect()
 }
@@ -65,37 +73,147 @@ pub(crate) fn written_height(answer: &Answered) -> Option<u64> {
     json["height"].as_u64()
 }
 
-/// The number of the latest block.
-pub(crate) fn block_number(wire: &mut Wire) -> Result<u64, Problem> {
-    let answer = call(wire, "eth_blockNumber", "")?;
-    quantity(&answer).ok_or_else(|| Problem::Failed(format!("eth_blockNumber gave {answer}")))
+/// A connection on which an Ethereum node is asked for one thing after the other.
+pub(crate) struct Asking {
+    wire: Wire,
+    path: String,
 }
 
-/// Reads the receipts of every block from `first` to `last`.
-pub(crate) fn holdings(wire: &mut Wire, first: u64, last: u64) -> Result<Holdings, Problem> {
-    let mut holdings = Holdings::default();
-    for height in first..=last {
-        let receipts = call(wire, "eth_getBlockReceipts", &format!("\"{height:#x}\""))?;
-        let receipts = receipts.as_array().ok_or_else(|| {
-            Problem::Failed(format!("eth_getBlockReceipts of {height} gave {receipts}"))
-        })?;
-        if !receipts.is_empty() {
-            holdings.block_sizes.push(receipts.len());
-        }
-        for receipt in receipts {
-            let (hash, committed) = committed(receipt).ok_or_else(|| {
-                Problem::Failed(format!("block {height} has a receipt without its fields"))
+impl Asking {
+    pub(crate) fn open(way: &Way, path: &str) -> Result<Self, Problem> {
+        Ok(Self {
+            wire: Wire::open(way)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The result of one call; `params` is JSON without the brackets.
+    pub(crate) fn call(&mut self, method: &str, params: &str) -> Result<Value, Problem> {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{params}]}}"#);
+        let mut json = self.ask(method, body.as_bytes())?;
+        result(method, &mut json)
+    }
+
+    /// The results of many calls of one method.
+    pub(crate) fn calls(
+        &mut self,
+        method: &str,
+        params: impl Iterator<Item = String>,
+    ) -> Result<Vec<Value>, Problem> {
+        let params: Vec<String> = params.collect();
+        let mut results = Vec::with_capacity(params.len());
+        for some in params.chunks(CALLS_AT_ONCE) {
+            let call = |(id, params): (usize, &String)| {
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":[{params}]}}"#)
+            };
+            let calls: Vec<String> = some.iter().enumerate().map(call).collect();
+            let mut json = self.ask(method, format!("[{}]", calls.join(",")).as_bytes())?;
+            let answers = json.as_array_mut().filter(|all| all.len() == some.len());
+            let answers = answers.ok_or_else(|| {
+                Problem::Failed(format!("{method}: a batch was not answered with a batch"))
             })?;
-            holdings.by_hash.insert(hash, committed);
+            // JSON-RPC 2.0, section 6: answers may come in any order.
+            answers.sort_by_key(|answer| answer["id"].as_u64());
+            for answer in answers {
+                results.push(result(method, answer)?);
+            }
+        }
+        Ok(results)
+    }
+
+    fn ask(&mut self, method: &str, body: &[u8]) -> Result<Value, Problem> {
+        let request = load::http("POST", &self.path, "application/json", body);
+        let answer = self.wire.ask(&request)?;
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            Problem::Failed(format!(
+                "{method}: HTTP {}, and the answer is not JSON: {error}",
+                answer.status
+            ))
+        })
+    }
+
+    /// The number of the latest block.
+    pub(crate) fn block_number(&mut self) -> Result<u64, Problem> {
+        let answer = self.call("eth_blockNumber", "")?;
+        quantity(&answer).ok_or_else(|| Problem::Failed(format!("eth_blockNumber gave {answer}")))
+    }
+
+    /// The next nonce of each account by the latest block.
+    pub(crate) fn nonces(
+        &mut self,
+        accounts: impl Iterator<Item = Address>,
+    ) -> Result<Vec<u64>, Problem> {
+        let params = accounts.map(|account| format!("\"{account}\",\"latest\""));
+        let counts = self.calls("eth_getTransactionCount", params)?;
+        let read = |count| {
+            quantity(count)
+                .ok_or_else(|| Problem::Failed(format!("eth_getTransactionCount gave {count}")))
+        };
+        counts.iter().map(read).collect()
+    }
+
+    /// Reads the receipts of every block from `first` to `last`.
+    pub(crate) fn holdings(&mut self, first: u64, last: u64) -> Result<Holdings, Problem> {
+        let mut holdings = Holdings::default();
+        for height in first..=last {
+            let receipts = self.receipts(height)?;
+            if !receipts.is_empty() {
+                holdings.block_sizes.push(receipts.len());
+            }
+            for receipt in &receipts {
+                let (hash, committed) = committed(receipt).ok_or_else(|| {
+                    Problem::Failed(format!("block {height} has a receipt without its fields"))
+                })?;
+                holdings.by_hash.insert(hash, committed);
+            }
+        }
+        Ok(holdings)
+    }
+
+    fn receipts(&mut self, height: u64) -> Result<Vec<Value>, Problem> {
+        match self.call("eth_getBlockReceipts", &format!("\"{height:#x}\""))? {
+            Value::Array(receipts) => Ok(receipts),
+            // Older nodes have no such method, and say so by an error.
+            _ => {
+                let hashes = self.hashes(height)?;
+                let params = hashes.iter().map(|h| format!("\"0x{}\"", hex::encode(h)));
+                self.calls("eth_getTransactionReceipt", params)
+            }
         }
     }
-    Ok(holdings)
+
+    /// The hashes of the transactions of a block.
+    pub(crate) fn hashes(&mut self, height: u64) -> Result<Vec<[u8; 32]>, Problem> {
+        let block = self.call("eth_getBlockByNumber", &format!("\"{height:#x}\",false"))?;
+        let listed = block["transactions"].as_array().into_iter().flatten();
+        listed
+            .map(|hash| {
+                let text = hash.as_str().unwrap_or_default();
+                self::hash(text)
+                    .ok_or_else(|| Problem::Failed(format!("block {height} lists {hash}")))
+            })
+            .collect()
+    }
+}
+
+fn result(method: &str, answer: &mut Value) -> Result<Value, Problem> {
+    if let Some(result) = answer.get_mut("result") {
+        return Ok(result.take());
+    }
+    if answer["error"]["code"] == METHOD_NOT_FOUND {
+        return Ok(Value::Null);
+    }
+    Err(Problem::Failed(format!("{method}: {}", answer["error"])))
+}
+
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text.strip_prefix("0x")?, &mut hash).ok()?;
+    Some(hash)
 }
 
 fn committed(receipt: &Value) -> Option<([u8; 32], Committed)> {
-    let mut hash = [0; 32];
-    let text = receipt["transactionHash"].as_str()?.strip_prefix("0x")?;
-    hex::decode_to_slice(text, &mut hash).ok()?;
+    let hash = hash(receipt["transactionHash"].as_str()?)?;
     let committed = Committed {
         height: quantity(&receipt["blockNumber"])?,
         succeeded: quantity(&receipt["status"])? == 1,
@@ -169,29 +287,14 @@ fn difference(expected: &Expected, found: &Committed) -> Option<String> {
     (!differences.is_empty()).then(|| differences.join("; "))
 }
 
-fn call(wire: &mut Wire, method: &str, params: &str) -> Result<Value, Problem> {
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{params}]}}"#);
-    let answer = wire.ask(&load::http(
-        "POST",
-        "/",
-        "application/json",
-        body.as_bytes(),
-    ))?;
-    let mut json: Value = serde_json::from_slice(&answer.body)
-        .map_err(|error| Problem::Failed(format!("{method}: not JSON: {error}")))?;
-    match json.get_mut("result") {
-        Some(result) => Ok(result.take()),
-        None => Err(Problem::Failed(format!("{method}: {}", json["error"]))),
-    }
-}
-
-fn quantity(value: &Value) -> Option<u64> {
+pub(crate) fn quantity(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drive::Request;
     use std::time::Instant;
 
     fn load(expected: Option<Vec<Expected>>) -> Load {
@@ -271,7 +374,7 @@ mod tests {
             transactions: 3,
         };
         let answer = |status, body: &'static str| Answered {
-            request: 0,
+            request: request.clone(),
             began: Instant::now(),
             ended: Instant::now(),
             response: http1::ClientResponse {
@@ -282,11 +385,11 @@ mod tests {
             },
         };
         let body = r#"[{"id":0,"result":"0x1"},{"id":1,"error":{"code":-1,"message":"busy"}}]"#;
-        let reasons = refusals(Workload::Transfer, &request, &answer(200, body));
+        let reasons = refusals(Workload::Transfer, &answer(200, body));
         assert_eq!(reasons[0], None);
-        assert_eq!(reasons[1].as_deref(), Some("\"busy\""));
+        assert_eq!(reasons[1].as_deref(), Some("JSON-RPC -1: busy"));
         assert!(reasons[2].is_some());
-        let reasons = refusals(Workload::Kv, &request, &answer(429, "later"));
+        let reasons = refusals(Workload::Kv, &answer(429, "later"));
         assert!(reasons.iter().all(Option::is_some));
     }
 }

@@ -21,6 +21,10 @@ pub struct Connection {
     tunnel: Tunnel,
     ciphertext: Vec<u8>,
     plaintext: Vec<u8>,
+    /// Records that the socket has not taken yet, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    defers: bool,
 }
 
 impl Connection {
@@ -63,6 +67,9 @@ impl Connection {
             tunnel,
             ciphertext: vec![0; READ_BYTES],
             plaintext: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            defers: false,
         };
         connection.flush()?;
         while connection.tunnel.ready().is_none() {
@@ -123,18 +130,36 @@ impl Connection {
     }
 
     fn flush(&mut self) -> Result<(), Problem> {
-        let out = self.tunnel.drain();
+        let fresh = self.tunnel.drain();
+        if self.is_behind() {
+            self.out.extend_from_slice(&fresh);
+            let out = std::mem::take(&mut self.out);
+            let taken = self.push(&out[self.written..]);
+            self.out = out;
+            self.written += taken?;
+        } else {
+            let taken = self.push(&fresh)?;
+            self.out.clear();
+            self.out.extend_from_slice(&fresh[taken..]);
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Writes; says how many bytes the socket took, which are all unless writes are deferred.
+    fn push(&mut self, bytes: &[u8]) -> Result<usize, Problem> {
         let mut at = 0;
-        while at < out.len() {
-            match self.stream.write(&out[at..]) {
-                Ok(bytes) => at += bytes,
+        while at < bytes.len() {
+            match self.stream.write(&bytes[at..]) {
+                Ok(taken) => at += taken,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.defers => break,
                 // Half a record cannot be taken back: wait for room, in non-blocking mode too.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room()?,
                 Err(error) => return Err(self.broken(error.to_string())),
             }
         }
-        Ok(())
+        Ok(at)
     }
 
     fn wait_for_room(&self) -> Result<(), Problem> {
@@ -163,6 +188,26 @@ impl Connection {
         self.stream
             .set_nonblocking(nonblocking)
             .map_err(|error| self.broken(error.to_string()))
+    }
+
+    /// In non-blocking mode: [`Connection::write`] keeps what the socket does not take, instead of
+    /// waiting for room. Who asks for it looks at [`Connection::is_behind`] before writing more, and
+    /// calls [`Connection::catch_up`] when the socket is writable.
+    pub fn set_deferring(&mut self, defers: bool) {
+        self.defers = defers;
+    }
+
+    /// Whether something that was written has not gone out.
+    pub fn is_behind(&self) -> bool {
+        self.written < self.out.len()
+    }
+
+    /// Sends what was kept, as far as there is room.
+    ///
+    /// # Errors
+    /// [`Problem::Broken`].
+    pub fn catch_up(&mut self) -> Result<(), Problem> {
+        self.flush()
     }
 
     /// The checked node.

@@ -33,6 +33,7 @@ mod recover;
 
 mod status;
 
+mod regions;
 mod simulate;
 
 use failure::{EXIT_CODES, Failure};

@@ -1,6 +1,7 @@
 //! `coco sim`: whole networks in one thread, each from one seed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
@@ -10,7 +11,7 @@ use serde_json::json;
 use sim::{Options, Report};
 
 use crate::failure::{Code, Failure};
-use crate::print;
+use crate::{print, regions};
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
@@ -36,6 +37,20 @@ pub(crate) struct Simulate {
     /// Units call a system outside, which is not always well
     #[arg(long)]
     outside: bool,
+    /// Instead: a model of networks of these numbers of nodes across regions, such as 5,10,25,50
+    #[arg(long, value_name = "N,N", value_delimiter = ',', conflicts_with_all = ["nodes", "blackouts", "trace"])]
+    regions: Vec<usize>,
+    /// Transactions a second over all nodes (--regions)
+    #[arg(
+        long,
+        value_name = "R",
+        default_value_t = 5_000.0,
+        requires = "regions"
+    )]
+    rate: f64,
+    /// Regions and their distances, instead of one, three and eight of the world's (--regions)
+    #[arg(long, value_name = "FILE", requires = "regions")]
+    map: Option<PathBuf>,
     /// Prints one line per event
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -45,6 +60,15 @@ pub(crate) struct Simulate {
 }
 
 pub(crate) fn run(arguments: &Simulate) -> Result<(), Failure> {
+    if !arguments.regions.is_empty() {
+        return regions::run(&regions::Wish {
+            nodes: &arguments.regions,
+            rate: arguments.rate,
+            map: arguments.map.as_deref(),
+            seed: arguments.seed.unwrap_or_default(),
+            json: arguments.json,
+        });
+    }
     let options = Options {
         nodes: arguments.nodes.map(usize::from),
         events_min: arguments.events,

@@ -7,6 +7,8 @@
 //! world and checks that all acknowledged transactions are on every node. The same seed gives the same
 //! trace; a failure prints the command that replays it.
 //!
+//! [`regions`] asks another question with the real consensus engine alone: what distance and number cost.
+//!
 //! TLS and signatures draw randomness of their own; it changes bytes and never a decision, and no byte
 //! of ciphertext is in the trace.
 
@@ -23,6 +25,8 @@ mod network;
 mod node;
 mod outside;
 mod random;
+
+pub mod regions;
 
 pub use report::{Failure, Options, Report};
 pub use world::run;
