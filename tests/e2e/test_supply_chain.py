@@ -123,6 +123,25 @@ def test_what_the_cheats_ask_for_is_there(example):
     assert int(ask("tailspin", "storage"), 16) == 0
 
 
+def test_the_comparison_of_the_cheats_can_fail(example):
+    """An auditor who asks the same pairs of questions gets answers that differ, wherever something is answered at all."""
+    gate, differ = example.roles["woodgrove"]["gateway"], set()
+    for cheat in example.get("/api/cheats"):
+        outcome = example.post("/api/cheat", {"role": "wingtip", "name": cheat["name"]})
+        pair = [e["request"] for e in outcome["exchanges"] if e["label"].startswith("about ")]
+        replies = set()
+        for body in pair:
+            request = urllib.request.Request(gate, body.encode(), {"content-type": "application/json"})
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                replies.add(answer.read())
+        if len(replies) == 2:
+            differ.add(cheat["name"])
+    assert differ >= {
+        "transaction", "receipt", "raw-transaction", "proof", "position", "block-receipts", "logs", "balance-of",
+        "spoofed-from", "call-without-to", "creation-call", "storage", "balance", "nonce",
+    }  # fmt: skip
+
+
 def test_what_the_auditor_reads_is_on_the_ledger(example):
     before = len(example.get("/api/readings")["readings"])
     example.view("woodgrove")
