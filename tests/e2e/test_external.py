@@ -10,6 +10,8 @@ import json
 import socket
 import ssl
 import threading
+import urllib.error
+import urllib.request
 
 import network as networks
 import processes
@@ -18,19 +20,37 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from eth_account import Account
-from network import COCO, coco
-from test_principals import ask, call, selector
+from network import coco
 from web3 import Web3
 
+def selector(signature):
+    return Web3.keccak(text=signature)[:4].hex().removeprefix("0x")
+
+
 EXTERNAL = "00000000000000000000000000000000c0c00004"
-# Gives its input to EXTERNAL. Slots: 0 whether that succeeded (1 no, 2 yes), 1 status, 2 length of the reply, 3 its
-# first word. After a failure 1 begins with the selector of Failed(uint8), and its number is slot 2's first byte but three.
+# Gives its input to EXTERNAL. Slots: 0 whether that succeeded (1 no, 2 yes), then words of what came back: 1 status, 2
+# where the reply is, 3 its first word. After a failure 1 begins with the selector of Failed(uint8), and 2 with its end.
 RUNTIME = (
-    f"365f5f37" f"6080612000365f5f73{EXTERNAL}5af1" f"6001015f55" f"61200051600155" f"61204051600255" f"61206051600355" f"00"
+    f"365f5f37" f"6080612000365f5f73{EXTERNAL}5af1" f"6001015f55" f"61200051600155" f"61202051600255" f"61206051600355" f"00"
 )
 SECRET = "whatever-the-host-must-not-see"
 FAILED = selector("Failed(uint8)")
+NOT_ALLOWED, UNREACHABLE, UNTRUSTED, TIMED_OUT, TOO_LARGE = range(1, 6)
 TIME_MAX_MS = 2_000
+
+
+def call(method, *params):
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+def ask(url, body):
+    """Status and JSON of one request."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 class Server:
@@ -171,7 +191,8 @@ class Caller:
             slots.append(bytes.fromhex(answer["result"].removeprefix("0x").zfill(64)))
         if slots[0][31] == 2:
             return int.from_bytes(slots[1], "big"), slots[3].rstrip(b"\0")
-        return "failed", slots[1][:4].hex()
+        assert slots[1][:4].hex() == FAILED, slots
+        return "failed", slots[2][3]
 
 
 def question(endpoint, method, target, body):
@@ -251,7 +272,7 @@ def outside(tmp_path_factory):
 
 def test_a_contract_gets_the_answer_and_the_host_sees_ciphertext(outside):
     network, contract, server, before, _ = outside
-    assert before == ("failed", FAILED), "it was not listed yet"
+    assert before == ("failed", NOT_ALLOWED), "it was not listed yet"
     hash_ = contract.asks("rates", "/v1/eur?of=" + SECRET, "POST", SECRET)
     assert contract.outcome(hash_) == (200, b"42 " + SECRET.encode()[:29])
     # The ledger time of a test is short: one leader asked once.
@@ -268,27 +289,26 @@ def test_a_contract_gets_the_answer_and_the_host_sees_ciphertext(outside):
 def test_what_is_not_allowed_never_leaves_and_what_fails_is_an_outcome(outside):
     _, contract, server, _, _ = outside
     count = len(server.asked)
-    for endpoint, target, method in [
-        ("rates", "/v2/eur", "GET"),
-        ("rates", "/v1/../v2", "GET"),
-        ("rates", "/v1/eur", "DELETE"),
-        ("other", "/v1/eur", "GET"),
-        ("another-key", "/v1/eur", "GET"),
-        ("certified-elsewhere", "/v1/eur", "GET"),
-        ("nowhere", "/v1/eur", "GET"),
+    for endpoint, target, method, failure in [
+        ("rates", "/v2/eur", "GET", NOT_ALLOWED),
+        ("rates", "/v1/../v2", "GET", NOT_ALLOWED),
+        ("rates", "/v1/eur", "DELETE", NOT_ALLOWED),
+        ("other", "/v1/eur", "GET", NOT_ALLOWED),
+        ("another-key", "/v1/eur", "GET", UNTRUSTED),
+        ("certified-elsewhere", "/v1/eur", "GET", UNTRUSTED),
+        ("nowhere", "/v1/eur", "GET", UNREACHABLE),
     ]:
-        assert contract.outcome(contract.asks(endpoint, target, method)) == ("failed", FAILED), (endpoint, target)
+        assert contract.outcome(contract.asks(endpoint, target, method)) == ("failed", failure), (endpoint, target)
     stranger = Caller(contract.rpc)
-    assert stranger.outcome(stranger.asks("rates", "/v1/eur")) == ("failed", FAILED)
+    assert stranger.outcome(stranger.asks("rates", "/v1/eur")) == ("failed", NOT_ALLOWED)
     assert len(server.asked) == count, "nothing was asked"
-    assert contract.outcome(contract.asks("rates", "/v1/huge")) == ("failed", FAILED)
-    assert contract.outcome(contract.asks("rates", "/v1/held")) == ("failed", FAILED)
+    assert contract.outcome(contract.asks("rates", "/v1/huge")) == ("failed", TOO_LARGE)
+    assert contract.outcome(contract.asks("rates", "/v1/held")) == ("failed", TIMED_OUT)
     assert len(server.asked) == count + 2
 
 
-def test_each_failure_has_its_number(outside):
+def test_an_account_that_is_no_listed_caller_gets_nowhere(outside):
     _, contract, _, _, _ = outside
-    # Straight to EXTERNAL the failure is the revert's data; the account is no listed caller.
     to = Web3.to_checksum_address("0x" + EXTERNAL)
     receipt = contract.receipt(contract.send(to, question("rates", "GET", "/v1/eur", "")))
     assert receipt["status"] == "0x0"
