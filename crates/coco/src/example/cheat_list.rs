@@ -24,7 +24,7 @@ pub(crate) struct Aim {
 /// How it is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// [`requests`] twice, for the aim and for its twin.
+    /// [`asked`] twice, for the aim and for its twin.
     Twice,
     /// By itself: `super::cheats`.
     Bloom,
