@@ -183,7 +183,7 @@ pub(crate) fn world_of(rules: &Rules, access: &AccessSettings, environment: &Env
 pub(crate) enum Refusal {
     Rejected(Reject),
     /// It needs an answer from outside.
-    Suspended(ExternalCall),
+    Suspended(Box<ExternalCall>),
     Lost(Lost),
 }
 
@@ -374,7 +374,7 @@ impl<'a> Executor<'a> {
     ) -> Result<ExecutionResult, Refusal> {
         let result = self.apply_answered(transaction, hash, actor, answers);
         result.map_err(|error| match self.evm.0.precompiles.wanted() {
-            Some(call) => Refusal::Suspended(call),
+            Some(call) => Refusal::Suspended(Box::new(call)),
             None => refusal(error),
         })
     }

@@ -84,7 +84,7 @@ impl Ethereum {
                     receipt: receipt.encode(),
                 },
                 Err(Refusal::Rejected(reject)) => Outcome::Rejected(reject),
-                Err(Refusal::Suspended(call)) => Outcome::Suspended(Box::new(call)),
+                Err(Refusal::Suspended(call)) => Outcome::Suspended(call),
                 Err(Refusal::Lost(lost)) => return Err(lost),
             });
         }

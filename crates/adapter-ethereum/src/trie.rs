@@ -35,6 +35,9 @@ pub(crate) struct Trie<'a> {
     pub(crate) puts: u64,
 }
 
+/// The end of a slot's key, from its generation on, and the slot's value.
+type Slot<'c> = (&'c [u8], Option<U256>);
+
 /// The root of the account trie as it stands in this state.
 pub(crate) fn root(view: &dyn View) -> Result<B256, Lost> {
     Ok(view
@@ -74,7 +77,7 @@ impl<'a> Trie<'a> {
         changes: &Changes,
         rules: &Rules,
     ) -> Result<B256, Lost> {
-        let mut slots: BTreeMap<Address, Vec<(&[u8], Option<U256>)>> = BTreeMap::new();
+        let mut slots: BTreeMap<Address, Vec<Slot<'_>>> = BTreeMap::new();
         for ((key, length), value) in &changes.slots {
             let (address, rest) = key[..*length].split_at(20);
             let of = slots.entry(Address::from_slice(address)).or_default();
@@ -91,7 +94,8 @@ impl<'a> Trie<'a> {
                 let is_empty = record.nonce == 0
                     && record.balance.is_zero()
                     && record.code_hash == revm::primitives::KECCAK_EMPTY;
-                !record.destroyed && !(is_empty && rules.fork >= Fork::SpuriousDragon)
+                let is_kept = !is_empty || rules.fork < Fork::SpuriousDragon;
+                is_kept && !record.destroyed
             });
             let key = keccak256(address);
             let Some(record) = record else {

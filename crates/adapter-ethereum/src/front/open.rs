@@ -35,7 +35,8 @@ pub(crate) fn answer(
     if trace::is_trace(method) && may_trace {
         return trace::answer(session, context, rules, method, params);
     }
-    if !is_public && !(method == "eth_simulateV1" && leaks(Leak::Blocks)) {
+    let is_open = is_public || (method == "eth_simulateV1" && leaks(Leak::Blocks));
+    if !is_open {
         let text = format!("{method} is not available on this network");
         return Err(RpcError::new(-32004, text).into());
     }
