@@ -11,14 +11,15 @@
 
 use core::fmt;
 
+use curve25519_dalek::traits::{Identity, IsIdentity};
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use minicbor::{Decode, Encode};
 use types::{Digest, NetworkId};
 
 use crate::deal::Deal;
-use crate::group::{Element, SecretScalar};
+use crate::group::{Element, SecretScalar, evaluate};
 use crate::session::NoShare;
-use crate::setup::{ActorIndex, Scope, TransportKey};
+use crate::setup::{ActorIndex, Scope, Setup, TransportKey};
 
 /// The public side of a session: the shared network key and what partial decryptions are checked
 /// with. Whoever reads it from outside its ledger trusts who signed it.
@@ -35,6 +36,34 @@ pub struct ThresholdKey {
 }
 
 impl ThresholdKey {
+    /// Of deals that count and of y. None if a point of it is the identity.
+    pub(crate) fn of_deals<'a>(
+        setup: &Setup,
+        deals: impl Iterator<Item = &'a Deal>,
+        public: RistrettoPoint,
+    ) -> Option<Self> {
+        // prod_i C_ik for each k, so that V_j takes M steps and not M times the dealers.
+        let mut commitments = vec![RistrettoPoint::identity(); setup.threshold()];
+        for deal in deals {
+            for (sum, c) in commitments.iter_mut().zip(&deal.commitments) {
+                *sum += c.point();
+            }
+        }
+        let verification: Vec<_> = setup
+            .actors()
+            .map(|j| evaluate(commitments.iter(), j.number()))
+            .collect();
+        if public.is_identity() || verification.iter().any(IsIdentity::is_identity) {
+            return None;
+        }
+        Some(Self {
+            scope: *setup.scope(),
+            threshold: ActorIndex::new(setup.threshold() as u8).expect("M is from 1 to 64"),
+            public: Element::of(public),
+            verification: verification.into_iter().map(Element::of).collect(),
+        })
+    }
+
     /// The network that the key belongs to.
     pub fn network(&self) -> NetworkId {
         self.scope.network

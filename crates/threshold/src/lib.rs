@@ -10,6 +10,9 @@
 //! parts are ETHDKG (IACR ePrint 2019/985), Neji, Blibech and Ben Rajeb 2016, TDH2 (Shoup and
 //! Gennaro 2002), Chaum-Pedersen proofs and ristretto255 (RFC 9496); each file gives its equations.
 //!
+//! Until a session has ended, a [`Dealing`] takes its place: one dealer, who knows what will be sealed anyway,
+//! makes a key for the same actors at once.
+//!
 //! Deliberately absent: signatures (the ledger's), who may ask for a partial (the manager's), time
 //! limits of rounds (the caller closes them at a ledger index), randomness of its own, and any
 //! function that takes two private shares.
@@ -72,6 +75,8 @@ mod session;
 
 mod key;
 
+mod dealing;
+
 mod encryption;
 mod partial;
 
@@ -84,6 +89,7 @@ pub mod adversary;
 
 pub use combine::{Combiner, TooFew};
 pub use deal::{BadDeal, Deal, DealerSecret};
+pub use dealing::{BadDealing, Dealing};
 pub use dispute::{Ack, Dispute, Judgement};
 pub use encryption::{BadCiphertext, Ciphertext, LABEL_BYTES_MAX, Verified};
 pub use group::{ACTORS_MAX, Element, NotAnElement, Secret};

@@ -23,7 +23,7 @@ use types::Digest;
 
 use crate::deal::{BadDeal, Deal};
 use crate::dispute::{Ack, Dispute, Judgement};
-use crate::group::{Element, evaluate};
+use crate::group::Element;
 use crate::key::ThresholdKey;
 use crate::keypart::{KeyPart, KeyPartShare, interpolate};
 use crate::setup::{ActorIndex, Setup};
@@ -394,30 +394,14 @@ impl Session {
             return;
         }
         let public: RistrettoPoint = self.parts.values().map(Element::point).sum();
-        // prod_i C_ik for each k, so that V_j takes M steps and not M times the dealers.
-        let mut commitments = vec![RistrettoPoint::identity(); self.setup.threshold()];
-        for i in &self.qualified {
-            for (sum, c) in commitments.iter_mut().zip(&self.deals[i].commitments) {
-                *sum += c.point();
-            }
-        }
-        let verification: Vec<_> = self
-            .setup
-            .actors()
-            .map(|j| evaluate(commitments.iter(), j.number()))
-            .collect();
+        let deals = self.qualified.iter().map(|i| &self.deals[i]);
         // Dealers of whom one is honest reach the identity with probability 2^-250; dealers of whom
         // none is may do as they like.
-        if public.is_identity() || verification.iter().any(IsIdentity::is_identity) {
+        let Some(key) = ThresholdKey::of_deals(&self.setup, deals, public) else {
             self.phase = Phase::Failed;
             return;
-        }
-        self.key = Some(ThresholdKey {
-            scope: *self.setup.scope(),
-            threshold: ActorIndex::new(self.setup.threshold() as u8).expect("M is from 1 to 64"),
-            public: Element::of(public),
-            verification: verification.into_iter().map(Element::of).collect(),
-        });
+        };
+        self.key = Some(key);
         self.phase = Phase::Done;
     }
 
