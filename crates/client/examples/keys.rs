@@ -98,6 +98,7 @@ fn measure(actors: u8) {
             link: keys.seal_link(network, Epoch(2), &former),
             check: keys.check(Epoch(2)),
             seal: Some(seal),
+            dealt: None,
         };
         (opening, keys)
     });

@@ -32,6 +32,12 @@ pub fn actor_id(name: &str) -> ActorId {
     )
 }
 
+/// The identity of the network that starts with the constitution of this digest.
+pub(crate) fn network_id(genesis: Digest) -> NetworkId {
+    let hasher = Hasher::with(Context::NetworkId);
+    NetworkId(hasher.part(genesis.as_ref()).finish().0)
+}
+
 impl Constitution {
     /// Reads TOML, brings lists into canonical order, and validates.
     ///
@@ -89,13 +95,7 @@ impl Constitution {
 
     /// The identity of the network that starts with this constitution.
     pub fn network_id(&self) -> NetworkId {
-        let digest = self.digest();
-        NetworkId(
-            Hasher::with(Context::NetworkId)
-                .part(digest.as_ref())
-                .finish()
-                .0,
-        )
+        network_id(self.digest())
     }
 
     /// Brings lists into canonical order.

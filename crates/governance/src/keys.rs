@@ -14,7 +14,7 @@ use threshold::{
 };
 use types::{Digest, Epoch, Index, Millis, NetworkId, NodeId};
 
-use crate::{EpochCause, Refused};
+use crate::{Dealt, EpochCause, Refused};
 
 /// A step of a key generation.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -235,6 +235,9 @@ pub struct SharedKey {
     /// Of the qualified set: with its share-transport key, each actor has its share again.
     #[n(3)]
     deals: Vec<Deal>,
+    /// Made by the leader that opened an epoch, until the actors have made one.
+    #[n(4)]
+    dealt: bool,
 }
 
 impl SharedKey {
@@ -244,10 +247,31 @@ impl SharedKey {
             actors: generation.actors.clone(),
             key: generation.session.key()?.clone(),
             deals: generation.session.qualified_deals().cloned().collect(),
+            dealt: false,
         })
     }
 
-    /// The entry that began its generation.
+    pub(crate) fn of_dealt(dealt: &Dealt, key: ThresholdKey) -> Self {
+        Self {
+            number: dealt.epoch().0,
+            actors: dealt.actors().to_vec(),
+            key,
+            deals: vec![dealt.deal().clone()],
+            dealt: true,
+        }
+    }
+
+    /// Whether a leader dealt it with an epoch, so that the actors are still to make their own.
+    pub fn is_dealt(&self) -> bool {
+        self.dealt
+    }
+
+    /// Whether it is of these holders and M.
+    pub fn is_of(&self, actors: &[(String, Element)], threshold: usize) -> bool {
+        self.actors == actors && self.key.threshold() == threshold
+    }
+
+    /// The entry that began its generation; of a dealt key the epoch that it was made for.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -304,9 +328,13 @@ pub struct EpochOpening {
     /// By which whoever has the two keys knows that they are the right ones: [`key_check`].
     #[n(3)]
     pub check: Digest,
-    /// None while the actors have no threshold key.
+    /// None if the constitution lists no share-transport keys.
     #[n(4)]
     pub seal: Option<EpochSeal>,
+    /// The threshold key that the epoch is sealed with, if the actors have none yet: it is of the holders of
+    /// the constitution in force.
+    #[n(5)]
+    pub dealt: Option<Box<Dealt>>,
 }
 
 /// Longest link: two keys and the overhead of a seal.
@@ -412,7 +440,7 @@ impl Keys {
         self.generation.as_ref()
     }
 
-    /// The threshold key that the next epoch is sealed with.
+    /// The newest threshold key.
     pub fn shared(&self) -> Option<&SharedKey> {
         self.shared.last()
     }
@@ -516,6 +544,7 @@ impl Keys {
 
     pub(crate) fn open(
         &mut self,
+        network: NetworkId,
         opening: &EpochOpening,
         entry: Index,
         time: Millis,
@@ -523,8 +552,20 @@ impl Keys {
         if opening.link.len() > LINK_BYTES_MAX {
             return Err(Refused::EpochSeal);
         }
+        let dealt = match &opening.dealt {
+            None => None,
+            Some(dealt) if dealt.epoch() == opening.epoch => Some(dealt.shared(network)?),
+            Some(_) => return Err(Refused::EpochSeal),
+        };
+        if dealt.is_some() && opening.seal.is_none() {
+            return Err(Refused::EpochSeal);
+        }
         if let Some(seal) = &opening.seal {
-            let shared = self.shared_by(seal.key).ok_or(Refused::EpochSeal)?;
+            let shared = match &dealt {
+                Some(dealt) if dealt.key.session() == seal.key => dealt,
+                Some(_) => return Err(Refused::EpochSeal),
+                None => self.shared_by(seal.key).ok_or(Refused::EpochSeal)?,
+            };
             let holds = |ciphertext: &Ciphertext, which: EpochKey| {
                 let label = which.label(opening.epoch);
                 ciphertext.verify(shared.key(), &label).is_ok()
@@ -535,6 +576,7 @@ impl Keys {
                 return Err(Refused::EpochSeal);
             }
         }
+        self.shared.extend(dealt);
         self.epochs.push(EpochRecord {
             opening: opening.clone(),
             entry,

@@ -38,6 +38,7 @@ mod parts;
 mod refused;
 mod tuple;
 
+mod dealt;
 mod keys;
 
 mod epoch_keys;
@@ -73,6 +74,7 @@ pub use condition::{BadCondition, Condition};
 pub use constitution::{
     Access, Actor, Constitution, NodeSlot, Protocol, Role, Settings, Succeeds, Visibility,
 };
+pub use dealt::{Dealt, Sealing};
 pub use endpoint::{Asked, Disallowed, Endpoint, Method};
 pub use epoch_keys::{EpochKeys, walk_back};
 pub use event::Event;

@@ -64,6 +64,9 @@ pub struct State {
     restarts: u32,
     #[n(14)]
     audits: crate::audit::Audits,
+    /// Some command stood in a private part that this reader could not open.
+    #[cbor(skip)]
+    unread: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]

@@ -342,6 +342,7 @@ impl Node {
             "constitution": self.state.constitution_version(),
             "time": self.order.time,
             "transactions": self.order.tree.len(),
+            "service": self.service_body(),
             "missing_features": self.missing,
             "protocols": self.protocols.iter().map(|p| json!({
                 "name": p.name,

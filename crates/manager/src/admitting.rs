@@ -11,7 +11,7 @@ use types::{Millis, NetworkId, NodeId};
 use crate::Output;
 use crate::node::{EXIT_REFUSED, EvidenceFor, Node, Phase, log};
 use crate::sessions::Who;
-use crate::wire::{Credentials, Join, Joined, Known, PeerMessage, Standing};
+use crate::wire::{Credentials, Join, Joined, KeyAsk, Known, PeerMessage, Standing};
 
 impl Node {
     /// A VN that is not in the list speaks: only admission is open to it.
@@ -62,12 +62,18 @@ impl Node {
                 Some(nonce) => self.admit(connection, key, nonce, join, out),
                 None => self.refuse(connection, "a join without a hello", false, out),
             },
-            _ => self.refuse(
-                connection,
-                "this node is not in the VN list: it may only ask for admission",
-                false,
-                out,
-            ),
+            message => {
+                match &message {
+                    PeerMessage::KeysAsk => self.keys_asked_by_stranger(key, None, out),
+                    PeerMessage::KeyAsk(KeyAsk { epoch, .. })
+                    | PeerMessage::PartialsAsk { epoch } => {
+                        self.keys_asked_by_stranger(key, Some(*epoch), out);
+                    }
+                    _ => {}
+                }
+                let reason = "this node is not in the VN list: it may only ask for admission";
+                self.refuse(connection, reason, false, out);
+            }
         }
     }
 
@@ -116,9 +122,16 @@ impl Node {
             Ok(tuple) => tuple,
             Err(unfit) => return self.refuse_unfit(connection, &unfit, out),
         };
+        if self.is_keyless() {
+            // Nobody is admitted before they are opened. Whoever asks takes part in that.
+            let reason = "the session keys are gone, and M actors must open them first";
+            return self.refuse(connection, reason, true, out);
+        }
         // Whose owner signed for a place in the list may know who leads. The leader judges its
-        // evidence: this node may not have heard yet of a vote that endorses it.
-        if known.is_none() && !self.order.leading.as_ref().is_some_and(|l| l.opened) {
+        // evidence: this node may not have heard yet of a vote that endorses it. And the leader records
+        // who is given keys.
+        if (known.is_none() || join.keys) && !self.order.leading.as_ref().is_some_and(|l| l.opened)
+        {
             return match self.leader().and_then(|leader| self.address_of(leader)) {
                 Some(address) => self.answer(connection, &PeerMessage::Redirect { address }),
                 None => self.refuse(
@@ -151,8 +164,18 @@ impl Node {
                     out,
                 );
             }
-            self.admitting.insert(node, connection);
-            return self.tell_joined(node, out);
+            if join.keys {
+                // Its admission was one grant; it did not hear of that, or is not the one that did.
+                let epoch = self.order.epoch;
+                if let Err(reason) = self.state.may_have_keys(node, epoch, now) {
+                    self.note_refusal(node, epoch, reason, out);
+                    return self.refuse(connection, reason, true, out);
+                }
+                self.note_grant(node, epoch, out);
+                self.admitting.insert(node, connection);
+                return self.tell_joined(node, out);
+            }
+            return self.tell_nodes(connection, node, Vec::new(), out);
         }
         if self.order.leading.as_ref().is_some_and(|l| l.changing)
             || self.engine_is_joint()
@@ -227,6 +250,17 @@ impl Node {
         let Some(connection) = self.admitting.remove(&node) else {
             return;
         };
+        let keys = self.keyring.released_all(self.now);
+        self.tell_nodes(connection, node, keys, out);
+    }
+
+    fn tell_nodes(
+        &mut self,
+        connection: u64,
+        node: NodeId,
+        keys: Vec<crate::wire::SessionKey>,
+        out: &mut Vec<Output>,
+    ) {
         let nodes = self
             .state
             .served()
@@ -236,15 +270,13 @@ impl Node {
                 key: n.key,
             })
             .collect();
-        self.answer(
-            connection,
-            &PeerMessage::Joined(Joined {
-                node,
-                keys: self.keyring.released_all(),
-                nodes,
-                standing: self.standing(),
-            }),
-        );
+        let joined = Joined {
+            node,
+            keys,
+            nodes,
+            standing: self.standing(),
+        };
+        self.answer(connection, &PeerMessage::Joined(joined));
         self.sessions.close(connection, out);
     }
 

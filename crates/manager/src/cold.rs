@@ -11,6 +11,8 @@
 //! A node that is admitted and has no leader takes part in the meeting, too. When enough have come,
 //! and too few run to elect a leader, it ends, so that it comes back as the others have: as a new
 //! incarnation with its files. It never acknowledges anything after that in the old configuration.
+//! So does one whose keys are gone while the actors that could open them are not admitted: without keys
+//! nobody can be.
 
 mod choice;
 mod copy;
@@ -228,6 +230,15 @@ impl Node {
         }
     }
 
+    /// The constitution that others are held against.
+    fn cold_constitution(&self) -> &governance::Constitution {
+        let known = match (&self.cold.copy, self.cold.stage) {
+            (Some(copy), stage) if stage.is_unopened() => copy.constitution(),
+            _ => self.state.constitution(),
+        };
+        known.unwrap_or(&self.setup.constitution)
+    }
+
     fn own_slot(&self) -> NodeSlot {
         NodeSlot {
             owner: self.setup.owner.clone(),
@@ -384,7 +395,9 @@ impl Node {
         if self.cold.stage == Stage::Restarted {
             return self.expect_joiners(out);
         }
-        if self.leader().is_some() {
+        // A leader without keys leads nobody anywhere: those whose actors can open them may not be admitted yet.
+        let keyless = self.is_keyless();
+        if self.leader().is_some() && !keyless {
             if self.cold.leaderless.take().is_some() {
                 self.end_cold(out);
             }
@@ -421,8 +434,12 @@ impl Node {
             self.cold.enough = None;
             return;
         }
+        if keyless && !self.can_open() {
+            self.cold.enough = None;
+            return;
+        }
         // As many as elect a leader are given time to: who votes, a ledger that lags does not tell.
-        let patience = if can_elect(&voters, &running) {
+        let patience = if can_elect(&voters, &running) && !keyless {
             ELECT_MS
         } else {
             0
@@ -435,6 +452,28 @@ impl Node {
                 "the network lost its quorum, and enough nodes are here to restart it: this one starts again to take part",
             );
         }
+    }
+
+    /// Whether the actors of those that are met, with this node's own, are as many as open the keys.
+    fn can_open(&self) -> bool {
+        let record = self.state.keys().epoch(self.order.epoch);
+        let seal = record.and_then(|record| record.opening.seal.as_ref());
+        let Some(shared) = seal.and_then(|seal| self.state.keys().shared_by(seal.key)) else {
+            return false;
+        };
+        let mut owners: BTreeSet<&str> = self
+            .cold
+            .met
+            .iter()
+            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.shares))
+            .map(|(slot, _)| slot.owner.as_str())
+            .collect();
+        if self.shares.transport().is_some() {
+            owners.insert(&self.setup.owner);
+        }
+        let holders = shared.actors().iter();
+        let here = holders.filter(|(name, _)| owners.contains(name.as_str()));
+        here.count() >= shared.key().threshold()
     }
 
     /// The cold procedure is over for this node, however it ended.

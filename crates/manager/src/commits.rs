@@ -9,11 +9,15 @@ use ledger::{Header, Kind, Opened, inspect};
 use types::{Height, Index, NodeId};
 
 use crate::Output;
-use crate::node::{EXIT_STORAGE, Node, Phase, Reading, log, send_host};
+use crate::node::{EXIT_AGAIN, EXIT_STORAGE, Node, Phase, Reading, log, send_host};
 use crate::order::Proposed;
 use crate::reading::READ_BYTES_MAX;
 use crate::wire::PeerMessage;
 use crate::workers::send_worker;
+
+/// What may wait in memory for keys: many seconds of full load, within which a network that can open its keys
+/// has opened them.
+const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 
 /// An entry that was found to follow the committed ones. Only [`Node::open_next`] makes one.
 pub struct Next {
@@ -162,6 +166,10 @@ impl Node {
                 None if self.lacks_key(&payload) => {
                     // Goes on when the keys have come.
                     self.ask_keys(out);
+                    if self.unapplied_bytes() > UNAPPLIED_BYTES_MAX {
+                        let text = "the session keys do not come, and more entries wait for them than this node may keep in memory: it starts again, and is admitted with the keys or told why not";
+                        return self.end(out, EXIT_AGAIN, text);
+                    }
                     break;
                 }
                 None => {
@@ -195,6 +203,15 @@ impl Node {
                 self.role(role, out);
             }
         }
+    }
+
+    /// Committed entries that wait in memory for their keys.
+    fn unapplied_bytes(&self) -> usize {
+        let Some(engine) = &self.engine else { return 0 };
+        (self.order.committed.0 + 1..=self.committing.0)
+            .filter_map(|index| engine.entry(Index(index)))
+            .map(|entry| entry.payload.len())
+            .sum()
     }
 
     fn lacks_key(&self, payload: &[u8]) -> bool {
@@ -520,6 +537,7 @@ impl Node {
                 &format!("entry {} has no effect: {refused}", header.index),
             ),
         }
+        self.lead_due(out);
         // A new version fences the proposals that were made under the old one.
         self.refence_workers(out);
     }

@@ -14,6 +14,7 @@ use types::{Millis, NodeId};
 
 use crate::Output;
 use crate::node::{Node, log};
+use crate::order::Proposed;
 use crate::wire::PeerMessage;
 
 /// Actors that are slower than this are left out of a round that does not need them.
@@ -67,10 +68,24 @@ impl Node {
         if leading.key_step.is_some_and(|index| index > committed) {
             return;
         }
+        // Before anything else is sealed for who has left, or for nobody.
+        if !self.state.is_sealed_to_holders() && self.state.keys().due().is_none() {
+            return self.open_epoch(EpochCause::Threshold, out);
+        }
+        if let Some(cause) = self.state.keys().due() {
+            return self.open_epoch(cause, out);
+        }
         if let Some(step) = self.next_key_step() {
             self.append_key_command(Command::KeyStep(step), out);
         } else if let Some(cause) = self.epoch_cause() {
             self.open_epoch(cause, out);
+        }
+    }
+
+    /// A command was applied: an epoch that it made due begins with the next entry.
+    pub fn lead_due(&mut self, out: &mut Vec<Output>) {
+        if self.state.keys().due().is_some() || !self.state.is_sealed_to_holders() {
+            self.lead_keys(out);
         }
     }
 
@@ -116,9 +131,6 @@ impl Node {
     /// Why another epoch is to begin, if it is.
     fn epoch_cause(&self) -> Option<EpochCause> {
         let keys = self.state.keys();
-        if let Some(cause) = keys.due() {
-            return Some(cause);
-        }
         let record = keys.epoch(self.order.epoch);
         let sealed_by = record.and_then(|r| r.opening.seal.as_ref()).map(|s| s.key);
         if keys.shared().map(|shared| shared.key().session()) != sealed_by {
@@ -134,15 +146,32 @@ impl Node {
 
     /// The opening entry is the last of its epoch: whoever has left cannot read what follows.
     fn open_epoch(&mut self, cause: EpochCause, out: &mut Vec<Output>) {
-        let Some(present) = self.order.leading.as_ref().map(|l| l.epoch) else {
+        let Some(leading) = &self.order.leading else {
             return;
         };
-        let shared = self.state.keys().shared();
+        // What may change who holds shares, or M, is committed first: the epoch is sealed to those who do then.
+        let polls = |p: &Proposed| {
+            let command = p.command.as_ref();
+            command.is_some_and(|c| {
+                matches!(
+                    c,
+                    Command::Propose(_)
+                        | Command::Vote(_)
+                        | Command::Withdraw(_)
+                        | Command::Expire { .. }
+                )
+            })
+        };
+        if leading.in_flight.iter().any(polls) {
+            return;
+        }
+        let present = leading.epoch;
+        let sealing = self.state.sealing();
         let opening = self.keyring.open_next(
             self.setup.network,
             present,
             cause,
-            shared,
+            sealing,
             &mut self.entropy,
         );
         let Some(opening) = opening else {

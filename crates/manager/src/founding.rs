@@ -114,6 +114,7 @@ impl Node {
             EvidenceFor::Join { connection } => {
                 let join = Join {
                     credentials: credentials(self),
+                    keys: self.engine.is_none(),
                 };
                 self.answer(connection, &PeerMessage::Join(join));
             }

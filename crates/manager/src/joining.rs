@@ -293,8 +293,12 @@ impl Node {
             log(out, 3, "join", reason);
             return self.abandon(connection, reason, out);
         }
+        if self.engine.is_none() && joined.keys.is_empty() {
+            return self.abandon(connection, "it gives no keys: the leader does", out);
+        }
         for key in &joined.keys {
             self.keyring.given(key);
+            self.take_life(key.life);
         }
         for known in &joined.nodes {
             self.known.insert(known.key, known.clone());

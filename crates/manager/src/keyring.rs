@@ -10,11 +10,57 @@ use std::collections::BTreeMap;
 
 use crypto::{Context, Entropy, SigningKey, Zeroizing, derive};
 pub use governance::EpochKeys;
-use governance::{EpochCause, EpochKey, EpochOpening, EpochSeal, Keys, SharedKey};
+use governance::{Dealt, EpochCause, EpochKey, EpochOpening, EpochSeal, Keys, Sealing};
 use ledger::SealKeyring;
+use types::limits::LEDGER_TIME_SKEW_MS;
 use types::{Digest, Epoch, Millis, NetworkId, Term};
 
-use crate::wire::SessionKey;
+use crate::wire::{Left, SessionKey};
+
+/// How long keys are held that M actors can open again. Each opening by them begins one; keys that come
+/// from another node have what is left there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// By this node's own time.
+    until: Millis,
+    /// By the clocks of the hosts.
+    ends: Millis,
+}
+
+impl Life {
+    /// Of keys that M actors opened, or made, just now.
+    pub fn begin(now: Millis, clock: Millis, ttl_ms: u64) -> Self {
+        Self {
+            until: now.plus(ttl_ms),
+            ends: clock.plus(ttl_ms),
+        }
+    }
+
+    /// Of keys that another node gave: never more than is left there, by either clock, nor than the
+    /// constitution allows.
+    pub fn given(left: Left, now: Millis, clock: Millis, ttl_ms: u64) -> Self {
+        let by_clock = left.ends.plus(LEDGER_TIME_SKEW_MS).since(clock);
+        let ms = left.ms.min(by_clock).min(ttl_ms);
+        Self {
+            until: now.plus(ms),
+            ends: left.ends.min(clock.plus(ms)),
+        }
+    }
+
+    /// Shortened where the constitution has come to allow less.
+    #[must_use]
+    pub fn within(self, now: Millis, clock: Millis, ttl_ms: u64) -> Self {
+        Self {
+            until: self.until.min(now.plus(ttl_ms)),
+            ends: self.ends.min(clock.plus(ttl_ms)),
+        }
+    }
+
+    /// What is left of it; 0 when it is over.
+    pub fn left_ms(&self, now: Millis) -> u64 {
+        self.until.since(now)
+    }
+}
 
 /// The keys of one network.
 #[derive(Default)]
@@ -24,8 +70,8 @@ pub struct Keyring {
     pub seals: SealKeyring,
     /// The key of the certificate that clients pin; from the genesis entry.
     network: Option<SigningKey>,
-    /// When the keys are to be forgotten, by this node's own time.
-    pub until: Option<Millis>,
+    /// When the keys are to be forgotten; none while they are not sealed to the actors.
+    pub life: Option<Life>,
 }
 
 impl Keyring {
@@ -62,23 +108,29 @@ impl Keyring {
         for epoch in std::mem::take(&mut self.epochs).into_keys() {
             self.seals.forget(epoch);
         }
-        self.until = None;
+        self.life = None;
     }
 
-    /// The keys of an epoch, for a node that may have them.
-    pub fn released(&self, epoch: Epoch) -> Option<SessionKey> {
+    /// The keys of an epoch, for a node that may have them, with what is left of their life.
+    pub fn released(&self, epoch: Epoch, now: Millis) -> Option<SessionKey> {
         let keys = self.epochs.get(&epoch)?;
         Some(SessionKey {
             epoch,
             key: **keys.session(),
             history: **keys.history(),
+            life: self.life.map(|life| Left {
+                ms: life.left_ms(now),
+                ends: life.ends,
+            }),
         })
     }
 
     /// All keys, for a node that reads the ledger from its first entry.
-    pub fn released_all(&self) -> Vec<SessionKey> {
+    pub fn released_all(&self, now: Millis) -> Vec<SessionKey> {
         let epochs = self.epochs.keys();
-        epochs.filter_map(|epoch| self.released(*epoch)).collect()
+        epochs
+            .filter_map(|epoch| self.released(*epoch, now))
+            .collect()
     }
 
     /// How the next epoch begins, with new keys, which are held from now on.
@@ -87,12 +139,28 @@ impl Keyring {
         network: NetworkId,
         present: Epoch,
         cause: EpochCause,
-        shared: Option<&SharedKey>,
+        sealing: Sealing<'_>,
         entropy: &mut Entropy,
     ) -> Option<EpochOpening> {
         let before = self.epochs.get(&present)?;
         let epoch = Epoch(present.0 + 1);
         let keys = EpochKeys::generate(entropy);
+        let dealt = match &sealing {
+            Sealing::Deal { actors, threshold } => Some(
+                Dealt::make(network, epoch, actors.clone(), *threshold, entropy)
+                    .expect("the constitution's holders and M make a key"),
+            ),
+            _ => None,
+        };
+        let made = dealt.as_ref().map(|dealt| {
+            dealt
+                .shared(network)
+                .expect("dealt a line above; the identity is hit with probability 2^-250")
+        });
+        let shared = match &sealing {
+            Sealing::To(shared) => Some(*shared),
+            _ => made.as_ref(),
+        };
         let seal = shared.map(|shared| {
             let mut encrypt = |key: &[u8; 32], which: EpochKey| {
                 shared.key().encrypt(key, &which.label(epoch), entropy)
@@ -109,6 +177,7 @@ impl Keyring {
             link: keys.seal_link(network, epoch, before),
             check: keys.check(epoch),
             seal,
+            dealt: dealt.map(Box::new),
         };
         self.insert(epoch, keys);
         Some(opening)
@@ -168,6 +237,39 @@ impl Keyring {
 mod tests {
     use super::*;
 
+    const NOW: Millis = Millis(1);
+
+    #[test]
+    fn a_life_that_was_given_is_never_longer_than_where_it_comes_from() {
+        let begun = Life::begin(Millis(100), Millis(5_000), 1_000);
+        let left = |now: u64| Left {
+            ms: begun.left_ms(Millis(now)),
+            ends: begun.ends,
+        };
+        // Own times of two nodes have nothing to do with one another.
+        let given = Life::given(left(700), Millis(90_000), Millis(5_600), 1_000);
+        assert_eq!(given.left_ms(Millis(90_000)), 400);
+        assert_eq!(given.left_ms(Millis(91_000)), 0);
+        // And back: nothing is gained.
+        let back = Left {
+            ms: given.left_ms(Millis(90_300)),
+            ends: given.ends,
+        };
+        assert_eq!(
+            Life::given(back, Millis(1_000), Millis(5_900), 1_000).left_ms(Millis(1_000)),
+            100
+        );
+        // The constitution allows less by now.
+        let short = Life::given(left(100), Millis(0), Millis(5_000), 10);
+        assert_eq!(short.left_ms(Millis(0)), 10);
+        // The giver's host held its clock back: by this node's own, the life is long over.
+        let late = Life::given(left(100), Millis(0), Millis(9_000_000), 1_000);
+        assert_eq!(late.left_ms(Millis(0)), 0);
+        // And the other way round, a clock that is behind lengthens nothing.
+        let early = Life::given(left(100), Millis(0), Millis(0), 1_000);
+        assert_eq!(early.left_ms(Millis(0)), 1_000);
+    }
+
     #[test]
     fn the_keys_of_an_epoch_open_all_earlier_ones_and_a_session_key_alone_none() {
         let entropy = &mut Entropy::new(&[3; 32]);
@@ -177,23 +279,29 @@ mod tests {
         let openings: Vec<_> = (1..5)
             .map(|e| {
                 leader
-                    .open_next(network, Epoch(e), EpochCause::Timer, None, entropy)
+                    .open_next(
+                        network,
+                        Epoch(e),
+                        EpochCause::Timer,
+                        Sealing::Nobody,
+                        entropy,
+                    )
                     .expect("it holds the present epoch's keys")
             })
             .collect();
         let records = records(&openings);
 
         let mut late = Keyring::default();
-        late.given(&leader.released(Epoch(5)).expect("held"));
+        late.given(&leader.released(Epoch(5), NOW).expect("held"));
         late.walk_back(network, &records);
         for epoch in (1..=5).map(Epoch) {
-            let (a, b) = (late.released(epoch), leader.released(epoch));
+            let (a, b) = (late.released(epoch, NOW), leader.released(epoch, NOW));
             assert!(a.is_some() && a == b, "epoch {epoch}");
         }
 
         // An auditor of epoch 4 has its session key and no history key.
         let mut auditor = Keyring::default();
-        let mut key = leader.released(Epoch(4)).expect("held");
+        let mut key = leader.released(Epoch(4), NOW).expect("held");
         key.history = [0; 32];
         auditor.given(&key);
         auditor.walk_back(network, &records);
@@ -201,7 +309,7 @@ mod tests {
 
         // Of another network, nothing opens.
         let mut stranger = Keyring::default();
-        stranger.given(&leader.released(Epoch(5)).expect("held"));
+        stranger.given(&leader.released(Epoch(5), NOW).expect("held"));
         stranger.walk_back(NetworkId([6; 32]), &records);
         assert!(!stranger.holds(Epoch(4)));
     }

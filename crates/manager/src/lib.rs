@@ -20,6 +20,7 @@ mod commits;
 mod epochs;
 mod fetching;
 mod founding;
+mod grants;
 mod heights;
 mod joining;
 mod keyring;
@@ -40,9 +41,11 @@ mod receipts;
 mod recovery;
 mod release;
 mod reviving;
+mod service;
 mod sessions;
 mod shares;
 mod snapshots;
+mod waiting;
 #[doc(hidden)] // for the fuzzing harness
 pub mod wire;
 mod workers;
@@ -162,6 +165,14 @@ impl Manager {
         self.node.as_ref().and_then(|node| node.order.digest(index))
     }
 
+    /// Whether what this manager has in memory opens an entry that `sealer` made, for the simulator and for
+    /// tests: no key leaves it.
+    pub fn opens(&self, entry: &bytes::Bytes, sealer: &crypto::PublicKey) -> bool {
+        let Some(node) = &self.node else { return false };
+        let entry = ledger::inspect(entry).ok();
+        entry.is_some_and(|entry| node.keyring.seals.open_entry(entry, sealer).is_ok())
+    }
+
     /// Where this node stands, for the simulator and for tests.
     pub fn position(&self) -> Position {
         self.node
@@ -187,4 +198,8 @@ pub struct Position {
     pub restarts: u32,
     /// M actors can open the keys of the present epoch.
     pub sealed: bool,
+    /// The epoch of the entries that follow.
+    pub epoch: types::Epoch,
+    /// Its keys are in memory.
+    pub keyed: bool,
 }

@@ -177,6 +177,10 @@ pub struct Node {
     pub shares: crate::shares::Shares,
     /// Keys that are asked for, and given.
     pub releases: crate::release::Releases,
+    /// What of that the ledger is to be told.
+    pub grants: crate::grants::Grants,
+    /// What operators were told of the service.
+    pub told_service: crate::service::Told,
     /// What this node does for its actor in a key generation.
     pub party: crate::epochs::Party,
     /// How far consensus has committed; the order is behind while keys are missing.
@@ -279,6 +283,8 @@ impl Node {
             keyring: Keyring::default(),
             shares,
             releases: crate::release::Releases::default(),
+            grants: crate::grants::Grants::default(),
+            told_service: crate::service::Told::default(),
             party: crate::epochs::Party::default(),
             committing: Index::ZERO,
             role_waits: false,
@@ -421,6 +427,7 @@ impl Node {
         self.lead_keys(out);
         self.take_part(out);
         self.keep_keys(out);
+        self.tell_service(out);
         self.tire_of_waiting(out);
         if let Phase::Stopping { until } = self.phase
             && (now >= until || self.order.leading.is_none())
@@ -524,6 +531,8 @@ impl Node {
             voters: self.state.voters().map(|node| node.id).collect(),
             restarts: self.order.restarts,
             sealed: record.is_some_and(|r| r.opening.seal.is_some()),
+            epoch: self.order.epoch,
+            keyed: self.keyring.holds(self.order.epoch),
         }
     }
 
@@ -557,6 +566,10 @@ impl Node {
             self.cold_gauges()
                 .map(|(name, value)| gauge(name.into(), value)),
         );
+        gauges.extend(
+            self.service_gauges()
+                .map(|(name, value)| gauge(name.into(), value)),
+        );
         gauges.extend([
             gauge("snapshot".into(), self.snapshots.newest().0),
             gauge("calls_outside".into(), self.calls.len() as u64), // at most 512
@@ -565,6 +578,10 @@ impl Node {
                 "key_actors_reachable".into(),
                 self.actors_reachable() as u64,
             ), // at most 64
+            gauge("key_actors".into(), {
+                let shared = self.state.keys().shared();
+                shared.map_or(0, |s| s.actors().len()) as u64 // at most 64
+            }),
             gauge(
                 "key_threshold".into(),
                 self.state

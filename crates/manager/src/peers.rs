@@ -269,6 +269,7 @@ impl Node {
             PeerMessage::AuditAsk { grant, from, to } => {
                 self.audit_ask_arrived(asks, (grant, from, to), out);
             }
+            PeerMessage::KeysReport(report) => self.keys_reported(from, report, out),
             PeerMessage::PollRefused {
                 digest,
                 status,

@@ -63,7 +63,10 @@ impl Node {
             // It opens when they have come.
             return self.ask_keys(out);
         }
-        self.give_keys_to_all(epoch, out);
+        if epoch > self.order.epoch {
+            // A former leader opened it, and perhaps did not tell all.
+            self.give_keys_to_all(epoch, out);
+        }
         if let Some((_, command)) = self.restart.take() {
             return self.append_restart(command, out);
         }
@@ -92,6 +95,7 @@ impl Node {
         };
         let epoch = restart.opening.epoch;
         let configuration = self.configuration_of(&command);
+        self.give_keys_to_all(epoch, out);
         self.append_command(Kind::Administrative, command, configuration, out);
         if let Some(leading) = &mut self.order.leading {
             leading.epoch = epoch;

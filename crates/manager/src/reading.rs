@@ -84,7 +84,7 @@ impl Node {
         });
         if waits {
             // Read again when the actors have opened the keys.
-            return self.releases.wait(why, read);
+            return self.wait_for_keys(why, &read, out);
         }
         let mut entries: Vec<Read> = Vec::with_capacity(read.entries.len());
         for (index, bytes) in (read.first..u64::MAX).map(Index).zip(read.entries) {

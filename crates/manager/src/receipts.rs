@@ -377,6 +377,13 @@ impl Node {
         }
     }
 
+    /// Too many reads wait for keys already.
+    pub fn receipt_refused(&mut self, number: u64, out: &mut Vec<Output>) {
+        self.receipts.reading -= 1;
+        let reason = "the session keys are not here, and too many reads wait for them: try again later, or at another node";
+        self.receipt_done(number, Err(reason), out);
+    }
+
     fn receipt_complete(&mut self, number: u64, out: &mut Vec<Output>) {
         let gathering = &self.receipts.jobs[&number].gathering;
         let signer = gathering.signature.as_ref().map(|(_, signer)| *signer);

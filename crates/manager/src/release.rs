@@ -6,9 +6,14 @@
 //! node's keys live for `session_key_ttl_ms`; before that is over it attests again, the leader records
 //! that it is given the keys ([`KeyRelease`]), and each actor's nodes send their actor's partial
 //! decryption. What M actors do not open any more is forgotten, and then nothing can be written.
+//!
+//! The life of keys passes from node to node with them: whoever is given keys has what is left of it at
+//! the giver, so that nodes cannot keep one another's keys alive without M actors. What is given or
+//! refused outside the opening of an epoch is an entry ([`grants`](crate::grants)).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use consensus::Engine;
 use governance::{Command, KeyRelease};
 use ledger::Kind;
 use tee::{Purpose, report_data};
@@ -16,17 +21,16 @@ use threshold::{Partial, Wire};
 use types::{Epoch, Millis, NodeId};
 
 use crate::Output;
-use crate::node::{EvidenceFor, Node, Reading, log};
+use crate::keyring::Life;
+use crate::node::{EXIT_AGAIN, EvidenceFor, Node, Phase, log};
 use crate::opening::{Opened, Opening, Parts, ShareCache};
 use crate::sessions::Who;
-use crate::wire::{KeyAsk, Partials, PeerMessage};
+use crate::wire::{KeyAsk, Left, Partials, PeerMessage, SessionKey};
 
 /// A node asks no more often than this.
 const ASK_MS: u64 = 1_000;
 /// A grant is answered for so long.
 const RECENT_MS: u64 = 60_000;
-/// A refusal to a node is recorded at most so often.
-const REFUSAL_MS: u64 = 60_000;
 
 /// Keys on their way to this node, and from it.
 #[derive(Default)]
@@ -38,61 +42,93 @@ pub struct Releases {
     asked_all_at: Millis,
     /// This node's private share of a threshold key.
     pub share: ShareCache,
-    /// When a refusal to a node was recorded last.
-    refused_at: BTreeMap<NodeId, Millis>,
     /// Keys that had to be fetched while nobody could record it; recorded as soon as possible.
     unrecorded: Option<Epoch>,
+    /// The epoch whose keys went ahead on a link to a node last.
+    delivered: BTreeMap<NodeId, Epoch>,
     /// Reads of the ledger that wait for keys.
-    waiting: Vec<(Reading, boundary::Entries)>,
+    pub waiting: Vec<crate::waiting::Waiting>,
     /// Actors that were reachable when it was last told.
     told_reachable: Option<usize>,
 }
 
-impl Releases {
-    pub fn wait(&mut self, why: Reading, read: boundary::Entries) {
-        self.waiting.push((why, read));
-    }
-}
-
 impl Node {
-    /// Sends the newest keys up to an epoch to every node that may have them and has a link.
+    /// An epoch begins: every node that may have its keys gets them.
     pub fn give_keys_to_all(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
-        let nodes: Vec<NodeId> = self
-            .state
-            .served()
-            .map(|n| n.id)
-            .filter(|id| *id != self.id)
-            .collect();
-        let Some(keys) = self.keyring.released(epoch) else {
+        let nodes: Vec<NodeId> = self.state.served().map(|n| n.id).collect();
+        let Some(keys) = self.keyring.released(epoch, self.now) else {
             return;
         };
         let message = PeerMessage::EpochKeys(vec![keys]);
         for node in nodes {
-            self.send_peer(node, &message, out);
+            if node != self.id && self.may_follow(node) {
+                self.send_peer(node, &message, out);
+            }
         }
     }
 
-    /// What goes ahead of everything else on a new link from a leader.
-    pub fn keys_for_link(&self, to: NodeId) -> Option<PeerMessage> {
+    /// Whether a node is told the keys of an epoch that begins without its asking.
+    fn may_follow(&self, node: NodeId) -> bool {
+        if matches!(self.state.sealing(), governance::Sealing::Nobody) {
+            // Nobody attests anew there.
+            return self
+                .state
+                .node(node)
+                .is_some_and(governance::Node::is_served);
+        }
+        let time = self.order.time.max(self.clock);
+        let may = self.state.may_have_keys(node, self.state.epoch(), time);
+        may.is_ok()
+    }
+
+    /// What goes ahead of everything else on a new link from a leader: the keys of an epoch whose opening
+    /// the other has not yet, once. Afterwards it must ask, so that the ledger shows it.
+    pub fn keys_for_link(&mut self, to: NodeId) -> Option<PeerMessage> {
         let leading = self.order.leading.as_ref()?;
-        let served = self.state.node(to).is_some_and(governance::Node::is_served);
-        let keys = self.keyring.released(leading.epoch).filter(|_| served)?;
+        let epoch = leading.epoch;
+        let opened = self.state.keys().epoch(epoch).map(|r| r.entry);
+        let matched = self.engine.as_ref().and_then(|e| e.matched(to));
+        let opening = match (opened, matched) {
+            (None, _) => epoch > self.order.epoch,
+            (Some(entry), matched) => matched.is_none_or(|matched| matched < entry),
+        };
+        if !opening || !self.may_follow(to) || self.releases.delivered.get(&to) == Some(&epoch) {
+            return None;
+        }
+        let keys = self.keyring.released(epoch, self.now)?;
+        self.releases.delivered.insert(to, epoch);
         Some(PeerMessage::EpochKeys(vec![keys]))
     }
 
     /// A node of the list gave keys.
-    pub fn keys_came(&mut self, keys: &[crate::wire::SessionKey], out: &mut Vec<Output>) {
+    pub fn keys_came(&mut self, keys: &[SessionKey], out: &mut Vec<Output>) {
         for key in keys {
-            if !self.keyring.holds(key.epoch) || self.state.keys().epoch(key.epoch).is_none() {
-                self.keyring.given(key);
-                if let Some(record) = self.state.keys().epoch(key.epoch) {
-                    let check = record.opening.check;
-                    self.keyring.confirm(key.epoch, check);
-                }
+            let record = self.state.keys().epoch(key.epoch);
+            let known = record.map(|r| (r.opening.check, r.opening.seal.is_some()));
+            if known.is_some() && self.keyring.holds(key.epoch) {
+                continue;
+            }
+            let sealed = known.is_some_and(|(_, sealed)| sealed);
+            let over = key.life.map_or(sealed, |life| life.ms == 0);
+            if over {
+                // M actors open them, or nobody.
+                continue;
+            }
+            self.keyring.given(key);
+            self.take_life(key.life);
+            if let Some((check, _)) = known {
+                self.keyring.confirm(key.epoch, check);
             }
         }
-        self.keyring.until = None;
         self.keys_are_here(out);
+    }
+
+    /// Keys came with what is left of their life elsewhere. A life that is counted here already goes on.
+    pub fn take_life(&mut self, left: Option<Left>) {
+        if let (None, Some(left)) = (self.keyring.life, left) {
+            let ttl = self.settings().session_key_ttl_ms;
+            self.keyring.life = Some(Life::given(left, self.now, self.clock, ttl));
+        }
     }
 
     fn keys_are_here(&mut self, out: &mut Vec<Output>) {
@@ -104,26 +140,35 @@ impl Node {
         }
         self.open_term_late(out);
         self.greet_workers(out);
-        for (why, read) in std::mem::take(&mut self.releases.waiting) {
-            self.reading.insert(read.request, why);
-            self.entries_read(read, out);
-        }
+        self.read_again(out);
     }
 
     /// An epoch began: the keys held are the ledger's, or are asked for.
     pub fn epoch_began(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
         self.order.epoch = epoch;
-        let Some(check) = self.state.keys().epoch(epoch).map(|r| r.opening.check) else {
+        let record = self.state.keys().epoch(epoch);
+        let Some(opening) = record.map(|record| &record.opening) else {
             return;
         };
-        if !self.keyring.confirm(epoch, check) && self.engine.is_some() {
+        let (check, sealed) = (opening.check, opening.seal.is_some());
+        let held = self.keyring.confirm(epoch, check);
+        if !held && self.engine.is_some() {
             self.ask_keys(out);
         }
-        self.keyring.until = None;
+        if held && sealed && self.keyring.life.is_none() {
+            // The first that the actors can open. Further openings lengthen no life.
+            self.begin_life();
+        }
         self.releases.opening = None;
     }
 
-    /// Asks whoever may have them for the keys of the newest epoch.
+    /// M actors opened the keys, or could from now on.
+    pub fn begin_life(&mut self) {
+        let ttl = self.settings().session_key_ttl_ms;
+        self.keyring.life = Some(Life::begin(self.now, self.clock, ttl));
+    }
+
+    /// Asks the leader for the keys of the newest epoch; whoever may have them, if there is none.
     pub fn ask_keys(&mut self, out: &mut Vec<Output>) {
         if self.now.since(self.releases.asked_all_at) < ASK_MS
             && self.releases.asked_all_at > Millis::ZERO
@@ -131,12 +176,14 @@ impl Node {
             return;
         }
         self.releases.asked_all_at = self.now;
-        let nodes: BTreeSet<NodeId> = self
-            .state
-            .served()
-            .map(|n| n.id)
-            .filter(|id| *id != self.id)
-            .collect();
+        let leader = self.leader().filter(|leader| *leader != self.id);
+        let nodes: BTreeSet<NodeId> = match leader {
+            Some(leader) => [leader].into(),
+            None => {
+                let others = self.state.served().map(|n| n.id);
+                others.filter(|id| *id != self.id).collect()
+            }
+        };
         for node in nodes {
             self.send_peer(node, &PeerMessage::KeysAsk, out);
         }
@@ -144,25 +191,28 @@ impl Node {
 
     /// A node asks for keys that it missed.
     pub fn keys_asked(&mut self, from: NodeId, out: &mut Vec<Output>) {
-        if self
-            .state
-            .may_have_keys(from, self.state.epoch(), self.order.time)
-            .is_err()
-        {
+        if self.grants.is_recent(from, self.now) {
             return;
         }
-        let keys = self.keyring.released_all();
+        let (epoch, time) = (self.state.epoch(), self.order.time.max(self.clock));
+        if let Err(reason) = self.state.may_have_keys(from, epoch, time) {
+            return self.note_refusal(from, epoch, reason, out);
+        }
+        let keys = self.keyring.released_all(self.now);
         if !keys.is_empty() {
+            self.note_grant(from, epoch, out);
             self.send_peer(from, &PeerMessage::EpochKeys(keys), out);
         }
     }
 
     /// Keys live for a while only, if the actors can open them again.
     pub fn keep_keys(&mut self, out: &mut Vec<Output>) {
-        if !matches!(self.phase, crate::node::Phase::Admitted) {
+        self.age_keys(out);
+        if !matches!(self.phase, Phase::Admitted) {
             return;
         }
         self.watch_actors(out);
+        self.record_noted(out);
         let epoch = self.order.epoch;
         let sealed = self
             .state
@@ -170,30 +220,43 @@ impl Node {
             .epoch(epoch)
             .is_some_and(|r| r.opening.seal.is_some());
         if !sealed {
-            self.keyring.until = None;
             return;
         }
         let (now, ttl) = (self.now, self.settings().session_key_ttl_ms);
-        if self.keyring.holds(epoch) {
-            let until = self
-                .keyring
-                .until
-                .map_or(now.plus(ttl), |u| u.min(now.plus(ttl)));
-            self.keyring.until = Some(until);
-            if now >= until {
-                self.keyring.forget_epochs();
-                let text = "the session key is forgotten: M actors did not open it again in time. Nothing is written until they do";
-                log(out, 1, "keys", text);
-                // Batches that nobody can seal are not made.
-                self.follow_workers(out);
-            }
-        }
-        let rest = self.keyring.until.map_or(0, |until| until.since(now));
+        let rest = match self.keyring.life {
+            Some(life) if self.keyring.holds(epoch) => life.left_ms(now),
+            _ => 0,
+        };
         if rest <= ttl / 2 && now >= self.releases.ask_at {
             self.releases.ask_at = now.plus(ASK_MS.max(ttl / 32));
             self.ask_release(out);
         }
         self.record_late(out);
+    }
+
+    /// Forgets keys whose life is over.
+    fn age_keys(&mut self, out: &mut Vec<Output>) {
+        let (now, clock, ttl) = (self.now, self.clock, self.settings().session_key_ttl_ms);
+        let Some(life) = self.keyring.life.map(|life| life.within(now, clock, ttl)) else {
+            return;
+        };
+        self.keyring.life = Some(life);
+        if life.left_ms(now) > 0 {
+            return;
+        }
+        self.keyring.forget_epochs();
+        match self.phase {
+            Phase::Restoring => {
+                let text = "the life of the session keys ended while the ledger's files were read with them: this node starts again";
+                self.end(out, EXIT_AGAIN, text);
+            }
+            Phase::Admitted => {
+                let text = "the session key is forgotten: M actors did not open it again in time. Nothing is written and nothing is read until they do";
+                log(out, 1, "keys", text);
+                self.stop_workers(out);
+            }
+            _ => {}
+        }
     }
 
     /// Attests anew, and asks to be given the keys.
@@ -255,45 +318,23 @@ impl Node {
 
     /// The leader decides whether a node may go on having the keys, and records it either way.
     pub fn release_asked(&mut self, from: NodeId, ask: &KeyAsk, out: &mut Vec<Output>) {
-        if self.order.leading.as_ref().is_none_or(|l| !l.opened) {
+        let leading = self.order.leading.as_ref();
+        if leading.is_none_or(|l| !l.opened || !self.keyring.holds(l.epoch)) {
             return;
         }
-        let refused = self.judge_release(from, ask).err();
-        if let Some(reason) = &refused {
-            let last = self.releases.refused_at.get(&from);
-            if last.is_some_and(|at| self.now.since(*at) < REFUSAL_MS) {
-                return;
-            }
-            self.releases.refused_at.insert(from, self.now);
-            log(
-                out,
-                2,
-                "keys",
-                &format!("node {from} is given no keys: {reason}"),
-            );
-        } else {
-            let renewed = Command::RenewLease {
-                node: from,
-                number: ask.number,
-                expires: self.clock.plus(self.settings().lease_length_ms),
-            };
-            self.append_command(Kind::Administrative, renewed, None, out);
+        if self.grants.is_recent(from, self.now) {
+            return;
         }
-        let release = KeyRelease {
+        if let Err(reason) = self.judge_release(from, ask) {
+            return self.note_refusal(from, ask.epoch, &reason, out);
+        }
+        let renewed = Command::RenewLease {
             node: from,
-            epoch: ask.epoch,
-            refused: refused.map(|mut reason| {
-                let end = reason.floor_char_boundary(governance::RELEASE_REASON_BYTES_MAX);
-                reason.truncate(end);
-                reason
-            }),
+            number: ask.number,
+            expires: self.clock.plus(self.settings().lease_length_ms),
         };
-        self.append_command(
-            Kind::Administrative,
-            Command::KeyRelease(release),
-            None,
-            out,
-        );
+        self.append_command(Kind::Administrative, renewed, None, out);
+        self.note_grant(from, ask.epoch, out);
     }
 
     fn judge_release(&self, from: NodeId, ask: &KeyAsk) -> Result<(), String> {
@@ -368,14 +409,19 @@ impl Node {
 
     /// The leader's own keys are gone, and nobody can record that it is given them again.
     pub fn partials_asked(&mut self, from: NodeId, epoch: Epoch, out: &mut Vec<Output>) {
-        if self.leader() == Some(from)
-            && epoch == self.order.epoch
-            && self
-                .state
-                .may_have_keys_but_for_lease(from, epoch, self.order.time)
-                .is_ok()
-        {
-            self.send_partials(from, epoch, out);
+        let may = self
+            .state
+            .may_have_keys_but_for_lease(from, epoch, self.order.time);
+        match (self.leader(), may) {
+            (Some(leader), Ok(())) if leader == from && epoch == self.order.epoch => {
+                self.send_partials(from, epoch, out);
+            }
+            (_, Err(reason)) => self.note_refusal(from, epoch, reason, out),
+            (Some(leader), Ok(())) if leader != from => {
+                let reason = "it does not lead, so that its asking must be recorded first";
+                self.note_refusal(from, epoch, reason, out);
+            }
+            _ => {}
         }
     }
 
@@ -425,8 +471,7 @@ impl Node {
                 log(out, 4, "keys", &text);
                 self.releases.opening = None;
                 self.keyring.insert(epoch, keys);
-                let ttl = self.settings().session_key_ttl_ms;
-                self.keyring.until = Some(self.now.plus(ttl));
+                self.begin_life();
                 self.keys_are_here(out);
             }
             Err(reason) => log(out, 1, "keys", &reason),
@@ -444,17 +489,13 @@ impl Node {
             return;
         };
         self.releases.unrecorded = None;
-        let release = KeyRelease {
-            node: self.id,
-            epoch,
-            refused: None,
-        };
-        self.append_command(
-            Kind::Administrative,
-            Command::KeyRelease(release),
-            None,
-            out,
-        );
+        self.note_grant(self.id, epoch, out);
+    }
+
+    /// Whether the keys of the present epoch are gone, and M actors must open them.
+    pub fn is_keyless(&self) -> bool {
+        let record = self.state.keys().epoch(self.order.epoch);
+        record.is_some_and(|r| r.opening.seal.is_some()) && !self.keyring.holds(self.order.epoch)
     }
 
     /// Actors of the threshold key that this node can reach now.

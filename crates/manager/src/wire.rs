@@ -7,7 +7,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use minicbor::{Decode, Encode};
 use types::limits::PEER_MESSAGE_BYTES_MAX;
-use types::{Digest, Epoch, Index, NetworkId, NodeId, Term};
+use types::{Digest, Epoch, Index, Millis, NetworkId, NodeId, Term};
 
 /// A message between two validating nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum PeerMessage {
     PartialsAsk { epoch: Epoch },
     /// An auditor asks here for its grant's parts of these epochs: record that this node gives them.
     AuditAsk { grant: u64, from: Epoch, to: Epoch },
+    /// For the leader, to record: whom this node gave keys, or refused them.
+    KeysReport(KeysReport),
     /// While the network has no quorum, see `cold`.
     Cold(Box<crate::cold::Says>),
     /// Give me this piece of the snapshot at `index`.
@@ -83,6 +85,19 @@ pub struct KeyAsk {
     pub evidence: Vec<u8>,
     #[cbor(n(3), with = "minicbor::bytes")]
     pub endorsements: Vec<u8>,
+}
+
+/// A node was asked for keys, or for its part of them, and is not the one that records it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeysReport {
+    /// Who asked; zero if it is no node that ever was one of the network.
+    #[n(0)]
+    pub node: NodeId,
+    #[n(1)]
+    pub epoch: Epoch,
+    /// Why it is given nothing; none if it was given them.
+    #[n(2)]
+    pub refused: Option<String>,
 }
 
 /// Partial decryptions of the two keys of an epoch, as `threshold` writes them.
@@ -134,6 +149,10 @@ pub struct Welcome {
 pub struct Join {
     #[n(0)]
     pub credentials: Credentials,
+    /// It has no keys yet, and cannot begin without. Of a node that only wants to hear who the others are,
+    /// no keys are on their way.
+    #[n(1)]
+    pub keys: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -178,6 +197,21 @@ pub struct SessionKey {
     /// Opens the link to the epoch before.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub history: [u8; 32],
+    /// What is left of their life where they come from; none while they are not sealed to the actors.
+    #[n(3)]
+    pub life: Option<Left>,
+}
+
+/// What is left of the life of keys: it passes from node to node with them, and M actors alone begin
+/// another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Left {
+    #[n(0)]
+    pub ms: u64,
+    /// When it ends by the clock of the one that gives them. A host that holds its own clock back does not
+    /// lengthen the life that others count.
+    #[n(1)]
+    pub ends: Millis,
 }
 
 impl std::fmt::Debug for SessionKey {
@@ -269,6 +303,7 @@ impl PeerMessage {
             Self::AuditAsk { grant, from, to } => put(out, 28, (grant, from, to)),
             Self::Partials(m) => put(out, 26, m),
             Self::PartialsAsk { epoch } => put(out, 27, epoch),
+            Self::KeysReport(m) => put(out, 29, m),
             Self::Cold(says) => put(out, 30, says),
             Self::PollRefused {
                 digest,
@@ -358,6 +393,7 @@ impl PeerMessage {
                 let (grant, from, to) = get(&frame)?;
                 Self::AuditAsk { grant, from, to }
             }
+            29 => Self::KeysReport(get(&frame)?),
             30 => Self::Cold(Box::new(get(&frame)?)),
             10 => {
                 let (index, sequence) = get(&frame)?;
@@ -478,6 +514,20 @@ mod tests {
                 first: Index(1),
                 entries: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
             },
+            PeerMessage::EpochKeys(vec![SessionKey {
+                epoch: Epoch(3),
+                key: [1; 32],
+                history: [2; 32],
+                life: Some(Left {
+                    ms: 900,
+                    ends: Millis(7),
+                }),
+            }]),
+            PeerMessage::KeysReport(KeysReport {
+                node: NodeId(4),
+                epoch: Epoch(3),
+                refused: Some("why".into()),
+            }),
             PeerMessage::Poll {
                 poll: 2,
                 message: Bytes::from_static(b"ballot"),

@@ -154,6 +154,10 @@ impl Node {
             ),
         };
         log(out, 1, "worker", &text);
+        self.drop_orphans(place, "its worker died", out);
+    }
+
+    fn drop_orphans(&mut self, place: usize, reason: &str, out: &mut Vec<Output>) {
         let orphans: Vec<u64> = self
             .sessions
             .iter()
@@ -161,7 +165,23 @@ impl Node {
             .map(|(connection, _)| connection)
             .collect();
         for connection in orphans {
-            self.drop_connection(connection, "its worker died", out);
+            self.drop_connection(connection, reason, out);
+        }
+    }
+
+    /// The session keys are gone. The workers have in the clear what was sealed with them: they end, and
+    /// others begin from what is on disk when the keys are here again.
+    pub fn stop_workers(&mut self, out: &mut Vec<Output>) {
+        self.revivals.clear();
+        self.drop_taking("the session keys are gone", out);
+        let now = self.now;
+        for place in 0..self.protocols.len() {
+            if let Some(worker) = self.protocols[place].running() {
+                self.workers.remove(&worker);
+                out.push(Output::StopWorker(worker));
+                self.protocols[place].start_again(now);
+                self.drop_orphans(place, "the session keys are gone", out);
+            }
         }
     }
 

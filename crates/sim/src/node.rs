@@ -81,6 +81,10 @@ pub struct Node {
     pub stopping: bool,
     /// It ended to take part in the restart of the network.
     pub again: bool,
+    /// Members vote it out: it ends when it hears of that.
+    pub removed: bool,
+    /// What it had in memory when it ended for that.
+    pub memory: Option<Process>,
     /// Manager and worker did not come to rest.
     pub spins: bool,
     /// What this host adds to the true time.
@@ -118,6 +122,8 @@ impl Node {
             found: None,
             stopping: false,
             again: false,
+            removed: false,
+            memory: None,
             spins: false,
             skew_ms: 0,
             lied_at: None,

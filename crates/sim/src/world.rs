@@ -35,6 +35,15 @@ mod frauds;
 #[cfg(test)]
 mod figures;
 
+#[cfg(test)]
+mod guests;
+
+#[cfg(test)]
+mod askers;
+
+#[cfg(test)]
+mod keys;
+
 use lines::Told;
 use wires::Wire;
 
@@ -113,6 +122,11 @@ struct World {
     told: Told,
     options: Options,
     failed: Option<String>,
+    #[cfg(test)]
+    guests: BTreeMap<u64, guests::Guest>,
+    /// Places at which a guest listens in a node's stead.
+    #[cfg(test)]
+    listeners: BTreeMap<usize, channel::Acceptor>,
 }
 
 /// Runs one seed.
@@ -178,6 +192,10 @@ impl World {
             told: Told::new(options.trace),
             options: options.clone(),
             failed: None,
+            #[cfg(test)]
+            guests: BTreeMap::new(),
+            #[cfg(test)]
+            listeners: BTreeMap::new(),
         }
     }
 

@@ -76,6 +76,7 @@ fn opening(epoch: u64) -> EpochOpening {
         link: vec![1; 80],
         check: Digest([2; 32]),
         seal: None,
+        dealt: None,
     }
 }
 

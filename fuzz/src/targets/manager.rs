@@ -63,7 +63,10 @@ pub fn peers() -> Vec<Vec<u8>> {
             nonce: [3; 32],
             constitution: Digest([4; 32]),
         }),
-        PeerMessage::Join(Join { credentials }),
+        PeerMessage::Join(Join {
+            credentials,
+            keys: true,
+        }),
         PeerMessage::Redirect {
             address: "vn:1".into(),
         },

@@ -152,6 +152,7 @@ impl Keyed {
                 session_key: encrypt(keys.session(), EpochKey::Session),
                 history_key: encrypt(keys.history(), EpochKey::History),
             }),
+            dealt: None,
         };
         self.writer
             .administrative(&Command::OpenEpoch(Box::new(opening)));

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crypto::Certificate;
-use types::{Epoch, Index, Millis, NodeId};
+use types::{Epoch, Index, Millis, NetworkId, NodeId};
 
 use super::{Network, State, Version};
+use crate::canonical::network_id;
+use crate::tuple::signed_by;
 use crate::{
     AdmitNode, BadCommand, Command, Configuration, Constitution, Departure, Fact, Lease, Listed,
     Measured, NetworkIdentity, Node, NodeSlot, Refused, Status, parts::Public,
@@ -28,10 +30,11 @@ impl State {
             Command::Genesis(genesis) => {
                 let identity = Some(genesis.identity.copy());
                 let certificate = genesis.identity.certificate();
+                let id = genesis.constitution.network_id();
                 self.create(
                     index,
                     time,
-                    &genesis.constitution,
+                    (id, &genesis.constitution),
                     certificate,
                     identity,
                     &genesis.node,
@@ -106,15 +109,62 @@ impl State {
             if constitution.digest() != digest {
                 return Err(Refused::Unreadable(BadCommand::Public));
             }
-            let mut facts = self.create(index, time, &constitution, &certificate.0, None, &node)?;
+            let id = constitution.network_id();
+            let mut facts = self.create(
+                index,
+                time,
+                (id, &constitution),
+                &certificate.0,
+                None,
+                &node,
+            )?;
             self.done(index, time, &mut facts);
             return Ok(facts);
         }
         if Public::decode(public).is_ok_and(|p| p.is_sealed()) {
+            self.unread = true;
             return Err(Refused::Sealed);
         }
         let command = Command::from_parts(public, &[]).map_err(Refused::Unreadable)?;
         self.apply(index, time, &command)
+    }
+
+    /// [`State::apply_public`] for whoever has no key yet and must find those who open them together: what
+    /// is public of nodes, configurations and keys is followed, also where the constitution and votes are
+    /// sealed. The constitution that the reader's owner approved, of whatever version, stands for it. What
+    /// comes of this decides nothing: it is read again when the keys are there.
+    ///
+    /// # Errors
+    /// As [`State::apply_public`].
+    pub fn apply_public_partly(
+        &mut self,
+        index: Index,
+        time: Millis,
+        public: &[u8],
+        approved: &Constitution,
+    ) -> Result<Vec<Fact>, Refused> {
+        match Public::decode(public).map_err(Refused::Unreadable)? {
+            Public::Genesis {
+                digest,
+                certificate,
+                node,
+                constitution: None,
+            } if approved.digest() != digest => {
+                self.follows(index)?;
+                self.unread = true;
+                let id = network_id(digest);
+                let mut facts =
+                    self.create(index, time, (id, approved), &certificate.0, None, &node)?;
+                self.done(index, time, &mut facts);
+                Ok(facts)
+            }
+            _ => self.apply_public_under(index, time, public, Some(approved)),
+        }
+    }
+
+    /// Whether some of what was applied is not known here, since it is sealed.
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     fn follows(&self, index: Index) -> Result<(), Refused> {
@@ -144,7 +194,7 @@ impl State {
         &mut self,
         index: Index,
         time: Millis,
-        constitution: &Constitution,
+        (id, constitution): (NetworkId, &Constitution),
         certificate: &Certificate,
         identity: Option<NetworkIdentity>,
         node: &AdmitNode,
@@ -154,7 +204,6 @@ impl State {
         }
         constitution.validate()?;
         let digest = constitution.digest();
-        let id = constitution.network_id();
         // Checked on a state of its own, so that a refusal leaves no trace in this one.
         let mut created = Self {
             network: Some(Network {
@@ -173,6 +222,7 @@ impl State {
                 silent: BTreeMap::new(),
             }),
             epoch: Epoch(1),
+            unread: self.unread,
             ..Self::new()
         };
         created.admit_node(index, time, node)?;
@@ -200,13 +250,24 @@ impl State {
         admit: &AdmitNode,
     ) -> Result<Vec<Fact>, Refused> {
         let constitution = self.constitution().ok_or(Refused::NotCreated)?;
-        let signed = admit.verify_tuple(constitution, time)?;
-        let admission = self.admit(&signed)?;
-        if (admission.id(), admission.replaces()) != (admit.id, admit.replaces) {
-            return Err(Refused::Outdated);
-        }
         let expires = time.plus(constitution.settings.lease_length_ms);
-        let tuple = signed.tuple();
+        let (tuple, rule) = if self.unread {
+            // Who may be admitted stands in votes that are sealed. That nodes agreed on this one is all that
+            // is known.
+            let signer = admit.chain.first().map(|c| &c.0);
+            let known = |id: &NodeId| self.nodes.contains_key(id);
+            if known(&admit.id) || !admit.replaces.iter().all(known) {
+                return Err(Refused::Outdated);
+            }
+            (signed_by(&admit.tuple, signer)?, None)
+        } else {
+            let signed = admit.verify_tuple(constitution, time)?;
+            let admission = self.admit(&signed)?;
+            if (admission.id(), admission.replaces()) != (admit.id, admit.replaces) {
+                return Err(Refused::Outdated);
+            }
+            (signed.tuple().clone(), admission.rule().map(str::to_owned))
+        };
         let node = Node {
             id: admit.id,
             owner: tuple.owner.clone(),
@@ -226,10 +287,10 @@ impl State {
             node: admit.id,
             replaces: admit.replaces,
         }];
-        if let Some(rule) = admission.rule() {
+        if let Some(rule) = rule {
             facts.push(Fact::Returned {
                 node: admit.id,
-                rule: rule.to_owned(),
+                rule,
             });
         }
         let slot = NodeSlot {

@@ -5,7 +5,7 @@ use types::{Epoch, Index, Millis, NodeId};
 
 use super::State;
 use crate::keys::{EpochOpening, GRANTS_MAX, KeyRelease, KeyStep};
-use crate::{AdmitNode, Configuration, Constitution, Fact, Keys, NetworkRestart, Refused};
+use crate::{AdmitNode, Configuration, Constitution, Fact, Keys, NetworkRestart, Refused, Sealing};
 
 impl State {
     /// What the ledger says of keys.
@@ -18,19 +18,39 @@ impl State {
         self.restarts
     }
 
-    /// Whether the actors of the constitution in force, or their number M, are not those of the newest
-    /// threshold key. Never for a network whose actors have no share-transport keys.
+    /// Whether the actors of the constitution in force have still to make their threshold key. Never for a
+    /// network whose actors have no share-transport keys.
     pub fn wants_threshold_key(&self) -> bool {
-        let Some(constitution) = self.constitution() else {
-            return false;
-        };
-        if !constitution.seals_session_keys() {
-            return false;
+        match self.sealing() {
+            Sealing::Nobody => false,
+            Sealing::To(shared) => shared.is_dealt(),
+            Sealing::Deal { .. } => true,
         }
-        self.keys.shared().is_none_or(|shared| {
-            shared.actors() != holders(constitution)
-                || shared.key().threshold() != constitution.settings.key_threshold as usize // u32 fits
-        })
+    }
+
+    /// To whom an epoch that begins now is sealed: always to the holders of the constitution in force, so
+    /// that whoever left has no part in it.
+    pub fn sealing(&self) -> Sealing<'_> {
+        let Some(constitution) = self.constitution().filter(|c| c.seals_session_keys()) else {
+            return Sealing::Nobody;
+        };
+        let (actors, threshold) = (holders(constitution), constitution.settings.key_threshold);
+        match self.keys.shared() {
+            Some(shared) if shared.is_of(&actors, threshold as usize) => Sealing::To(shared), // u32 fits
+            _ => Sealing::Deal { actors, threshold },
+        }
+    }
+
+    /// Whether the present epoch is sealed to the holders of the constitution in force, or need not be.
+    pub fn is_sealed_to_holders(&self) -> bool {
+        let Some(constitution) = self.constitution().filter(|c| c.seals_session_keys()) else {
+            return true;
+        };
+        let record = self.keys.epoch(self.epoch);
+        let seal = record.and_then(|record| record.opening.seal.as_ref());
+        let shared = seal.and_then(|seal| self.keys.shared_by(seal.key));
+        let threshold = constitution.settings.key_threshold as usize; // u32 fits
+        shared.is_some_and(|shared| shared.is_of(&holders(constitution), threshold))
     }
 
     /// Whether the generation under way is of other actors than the constitution in force asks for.
@@ -103,8 +123,15 @@ impl State {
         match step {
             KeyStep::Begin => {
                 let network = constitution.network_id();
-                let threshold = constitution.settings.key_threshold;
-                let holders = holders(constitution);
+                // Of whom the leader dealt the key that the actors' own is to follow: that is public where
+                // the constitution is not.
+                let (holders, threshold) = match self.keys.shared() {
+                    Some(dealt) if dealt.is_dealt() => {
+                        let threshold = u32::try_from(dealt.key().threshold()).expect("at most 64");
+                        (dealt.actors().to_vec(), threshold)
+                    }
+                    _ => (holders(constitution), constitution.settings.key_threshold),
+                };
                 self.keys
                     .begin(index.0, network, threshold, holders, time)?;
                 Ok(vec![Fact::KeyGeneration { number: index.0 }])
@@ -148,9 +175,7 @@ impl State {
         time: Millis,
         opening: &EpochOpening,
     ) -> Result<Vec<Fact>, Refused> {
-        if self.network.is_none() {
-            return Err(Refused::NotCreated);
-        }
+        let network = self.network().ok_or(Refused::NotCreated)?;
         let epoch = opening.epoch;
         if self.epoch.0.checked_add(1) != Some(epoch.0) {
             return Err(Refused::EpochOrder {
@@ -158,9 +183,33 @@ impl State {
                 current: self.epoch,
             });
         }
-        self.keys.open(opening, index, time)?;
+        self.is_sealed_right(opening)?;
+        self.keys.open(network, opening, index, time)?;
         self.epoch = epoch;
         Ok(vec![Fact::Epoch(epoch)])
+    }
+
+    /// An epoch is sealed to the holders of the constitution in force and to nobody else. A reader that
+    /// could not open every vote does not know them, and goes by what the entry says.
+    fn is_sealed_right(&self, opening: &EpochOpening) -> Result<(), Refused> {
+        let constitution = self.constitution().ok_or(Refused::NotCreated)?;
+        let Some(seal) = opening.seal.as_ref().filter(|_| !self.unread) else {
+            return Ok(());
+        };
+        let threshold = constitution.settings.key_threshold;
+        let holders = holders(constitution);
+        let right = match &opening.dealt {
+            Some(dealt) => dealt.actors() == holders && u32::from(dealt.threshold()) == threshold,
+            None => self
+                .keys
+                .shared_by(seal.key)
+                .is_some_and(|shared| shared.is_of(&holders, threshold as usize)), // u32 fits
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(Refused::EpochSeal)
+        }
     }
 
     pub(super) fn key_release(
@@ -195,6 +244,7 @@ impl State {
         let ordered = self.check_order(restart, time)?;
         // Refused as a whole or not at all.
         let mut next = Self::from_cbor(&self.to_cbor()).expect("what it wrote itself");
+        next.unread = self.unread;
         let mut facts = vec![Fact::Restarted {
             restarts: restart.restarts,
             ordered,

@@ -257,6 +257,7 @@ pub fn open_epoch(epoch: u64, cause: governance::EpochCause) -> Command {
         link: vec![7; 80],
         check: Digest([9; 32]),
         seal: None,
+        dealt: None,
     }))
 }
 

@@ -46,6 +46,16 @@ impl Copy {
         }
     }
 
+    /// Whom to look for, and what they have to prove: by the ledger, or by what this node's owner approved
+    /// where the ledger's is sealed and has changed.
+    pub fn constitution(&self) -> Option<&Constitution> {
+        if self.state.is_unread() {
+            Some(&self.approved)
+        } else {
+            self.state.constitution()
+        }
+    }
+
     pub fn held(&self) -> Held {
         Held {
             reach: Reach {
@@ -108,7 +118,7 @@ impl Copy {
         let before = halves(&self.state);
         let done =
             self.state
-                .apply_public_under(header.index, header.time, public, Some(&self.approved));
+                .apply_public_partly(header.index, header.time, public, &self.approved);
         match done {
             Ok(facts) => {
                 self.era.entered(header.index, before, &facts);

@@ -76,8 +76,7 @@ impl Node {
         self.cold
             .met
             .retain(|_, met| now.since(met.heard) < LOST_MS);
-        let constitution = self.cold_state().constitution();
-        let constitution = constitution.unwrap_or(&self.setup.constitution);
+        let constitution = self.cold_constitution();
         let addresses: Vec<String> = constitution
             .nodes
             .iter()
@@ -275,7 +274,7 @@ impl Node {
     ) -> Result<(), String> {
         let talk = self.cold.talks.get(&connection).ok_or("no dialogue")?;
         let state = self.cold_state();
-        let constitution = state.constitution().unwrap_or(&self.setup.constitution);
+        let constitution = self.cold_constitution();
         let tuple = signed_by_owner(constitution, credentials, key, self.clock)
             .map_err(|unfit| unfit.text)?;
         let tuple = tuple.tuple();

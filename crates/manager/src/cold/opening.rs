@@ -6,11 +6,12 @@
 //! that may be one that this node has not heard of: it is under the same threshold key, or there would
 //! be nothing to give.
 
-use governance::{EpochSeal, NodeSlot};
+use governance::{EpochSeal, Keys, NodeSlot};
 use types::Epoch;
 
 use super::{Says, Stage};
 use crate::Output;
+use crate::keyring::Life;
 use crate::node::{Node, log};
 use crate::opening::{Opened, Opening, Parts};
 
@@ -23,16 +24,36 @@ const MINUTE_MS: u64 = 60_000;
 impl Node {
     /// The epoch whose keys open all that this node has, with its seal.
     pub(super) fn newest_seal(&self) -> Option<(Epoch, EpochSeal)> {
-        let record = self.cold.copy.as_ref()?.state.keys().epochs().last()?;
+        let record = self.cold_records()?.epochs().last()?;
         let seal = record.opening.seal.clone()?;
         Some((record.opening.epoch, seal))
     }
 
+    /// What the files say of keys: as far as they were checked, else as far as they can be read.
+    fn cold_records(&self) -> Option<&Keys> {
+        let checked = self.state.keys();
+        let sealed = checked
+            .epochs()
+            .last()
+            .is_some_and(|r| r.opening.seal.is_some());
+        if self.cold.stage >= Stage::Verified && sealed {
+            return Some(checked);
+        }
+        Some(self.cold.copy.as_ref()?.state.keys())
+    }
+
+    /// Whether keys are to be opened: for the first time, or again since their life is over.
+    fn wants_keys(&self) -> bool {
+        match self.cold.stage {
+            Stage::Meeting => true,
+            Stage::Verified => !self.keyring.holds(self.order.epoch),
+            _ => false,
+        }
+    }
+
     pub(super) fn ask_partials(&mut self, out: &mut Vec<Output>) {
         let asked = self.cold.asked;
-        if self.cold.stage != Stage::Meeting
-            || (asked > types::Millis::ZERO && self.now.since(asked) < ASK_MS)
-        {
+        if !self.wants_keys() || (asked > types::Millis::ZERO && self.now.since(asked) < ASK_MS) {
             return;
         }
         self.cold.asked = self.now;
@@ -116,24 +137,36 @@ impl Node {
     }
 
     pub(super) fn partials_granted(&mut self, epoch: Epoch, parts: Parts, out: &mut Vec<Output>) {
-        if self.cold.stage != Stage::Meeting {
+        if !self.wants_keys() {
             return;
         }
-        let Some(opening) = self.cold.opening.as_mut().filter(|o| o.epoch == epoch) else {
+        let Some(mut opening) = self.cold.opening.take_if(|o| o.epoch == epoch) else {
             return;
         };
-        let Some(copy) = &self.cold.copy else { return };
-        match opening.add(copy.state.keys(), parts) {
+        let Some(records) = self.cold_records() else {
+            return;
+        };
+        let added = opening.add(records, parts);
+        self.cold.opening = Some(opening);
+        match added {
             Ok(None) => {}
             Ok(Some(Opened { keys, by })) => {
                 let text = format!("the keys of epoch {epoch} were opened by {}", by.join(", "));
                 log(out, 3, "cold", &text);
+                let network = self.setup.network;
+                let ttl = self.cold_constitution().settings.session_key_ttl_ms;
+                self.keyring.life = Some(Life::begin(self.now, self.clock, ttl));
                 self.keyring.insert(epoch, keys);
-                self.keyring
-                    .walk_back(self.setup.network, copy.state.keys());
-                let (runs, last) = (copy.runs.clone(), copy.last);
                 self.cold.opened_by = by;
                 self.cold.opening = None;
+                let Some(copy) = self.cold.copy.as_ref() else {
+                    return;
+                };
+                self.keyring.walk_back(network, copy.state.keys());
+                if self.cold.stage == Stage::Verified {
+                    return;
+                }
+                let (runs, last) = (copy.runs.clone(), copy.last);
                 self.cold.stage = Stage::Verifying;
                 self.verify_files(runs, last, out);
             }

@@ -124,14 +124,14 @@ impl Node {
             true => None,
             false => Some(self.order_by_now()?),
         };
-        let shared = self.state.keys().shared();
+        let sealing = self.state.sealing();
         let opening = self
             .keyring
             .open_next(
                 network,
                 self.order.epoch,
                 EpochCause::Restart,
-                shared,
+                sealing,
                 &mut self.entropy,
             )
             .ok_or("the keys of the last epoch are not here")?;

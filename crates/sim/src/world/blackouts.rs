@@ -98,7 +98,7 @@ mod tests {
             events_min: 300,
             ..Options::default()
         };
-        let (restarts, acknowledged) = seeds(7, 19, &options);
+        let (restarts, acknowledged) = seeds(1, 13, &options);
         assert!(restarts == 24 && acknowledged > 100);
     }
 

@@ -99,7 +99,11 @@ impl World {
             .collect();
         let mut troubled = self.troubled();
         troubled.insert(place);
-        self.nodes[place].process.is_some() && 2 * troubled.len() < voting.len()
+        // Of those that are left, so many actors must open the keys: without them, and with a disk lost
+        // besides, only an operator helps (docs/recovery.md).
+        let left = voting.difference(&troubled).count();
+        let openers = self.consortium.constitution.settings.key_threshold as usize; // a handful
+        self.nodes[place].process.is_some() && 2 * troubled.len() < voting.len() && left >= openers
     }
 
     fn cut_wire(&mut self) {

@@ -10,6 +10,7 @@ use crate::disk::{Place, Spoilt, spoilt};
 /// Exit codes of a manager that hosts know, docs/operating.md.
 const EXIT_STOPPED: u32 = 0;
 const EXIT_STORAGE: u32 = 3;
+const EXIT_REFUSED: u32 = 4;
 const EXIT_AGAIN: u32 = 6;
 /// What a manager says of a snapshot of its own that is not the network's: two states differ.
 const DIFFERS: &str = "differs from the network's";
@@ -302,12 +303,16 @@ impl World {
             EXIT_STOPPED => node.stopping,
             EXIT_AGAIN => true,
             EXIT_STORAGE => node.storage_failed || node.read_spoilt.is_some(),
+            EXIT_REFUSED => node.removed,
             _ => false,
         };
         if !expected {
             self.failed = Some(format!("node {place} ended: {reason} (code {code})"));
         }
         node.again = code == EXIT_AGAIN;
+        if code == EXIT_REFUSED && node.memory.is_none() {
+            node.memory = node.process.take();
+        }
         if node.read_spoilt.take().is_some() {
             self.report.corruptions_detected += 1;
         }

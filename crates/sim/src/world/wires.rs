@@ -19,6 +19,11 @@ pub enum Party {
     },
     /// A system outside.
     Outside,
+    /// Somebody who speaks to a node as a test says.
+    #[cfg(test)]
+    Guest {
+        id: u64,
+    },
 }
 
 pub struct Wire {
@@ -42,6 +47,12 @@ impl World {
         let reached = target.filter(|to| {
             self.nodes[*to].process.is_some() && !self.cut(place, *to) && !self.cut(*to, place)
         });
+        #[cfg(test)]
+        if let (None, Some(to)) = (reached, target)
+            && self.dial_guest(place, connection, to)
+        {
+            return;
+        }
         let Some(to) = reached else {
             let failed = DialFailed {
                 connection,
@@ -124,6 +135,8 @@ impl World {
         match party {
             Party::Node { place, .. } => Some(place),
             Party::Client { .. } | Party::Outside => None,
+            #[cfg(test)]
+            Party::Guest { .. } => None,
         }
     }
 
@@ -231,6 +244,8 @@ impl World {
                 }
             }
             Party::Outside => self.outside_closed(wire),
+            #[cfg(test)]
+            Party::Guest { id } => self.guest_left(id),
         }
     }
 
@@ -274,6 +289,8 @@ impl World {
                 }
             }
             Party::Outside => self.outside_received(wire, &data),
+            #[cfg(test)]
+            Party::Guest { id } => self.guest_hears(id, &data),
         }
     }
 
