@@ -303,7 +303,7 @@ mod tests {
                 last: Index(reach.1),
                 actor: member.name.clone(),
                 window: Window {
-                    from: Millis(0),
+                    from: Millis(world.now.0 - 60_000),
                     until: Millis(world.now.0 + 86_400_000),
                 },
             };
