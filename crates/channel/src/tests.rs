@@ -414,6 +414,7 @@ fn an_older_tls_is_refused() {
     let connector = Connector {
         config: std::sync::Arc::new(config),
         wants_name: true,
+        shows_chain: false,
     };
     let (_, acceptor) = node_pair();
     let (who, broken) = Pair::new(&connector, &acceptor)
