@@ -13,8 +13,9 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 ///
 /// An auditor reads some 300 such lines an hour: at this size the whole trusted core is three weeks
 /// of one person. It was 24,000 until the threshold cryptosystem (1,850 lines) and what governs its
-/// keys came in. Who raises it says in the same commit what the lines are for.
-const MANAGER_LINES_MAX: usize = 30_000;
+/// keys came in, and 30,000 until calls of systems outside, audits and ordered restarts did. Who
+/// raises it says in the same commit what the lines are for.
+const MANAGER_LINES_MAX: usize = 34_000;
 
 /// Crates of others that mean I/O or an async runtime, absent from every enclave's core.
 const INPUT_OUTPUT: &[&str] = &[

@@ -15,8 +15,11 @@ use crate::failure::Failure;
 /// Sacks that every supplier has at first.
 pub(crate) const STOCK: u64 = 10_000;
 
-/// Supplier, item, cents for each retailer. They differ, and nobody else knows.
-const PRICES: &[(&str, u32, [(&str, u64); 2])] = &[
+/// What one retailer pays, in cents.
+type Price = (&'static str, u64);
+
+/// Supplier, item, what each retailer pays. They differ, and nobody else knows.
+const PRICES: &[(&str, u32, [Price; 2])] = &[
     ("litware", 1, [("tailspin", 41_200), ("wingtip", 39_900)]),
     ("litware", 2, [("tailspin", 9_850), ("wingtip", 10_400)]),
     ("proseware", 2, [("tailspin", 9_990), ("wingtip", 9_600)]),
