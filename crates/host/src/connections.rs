@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// The manager wants nothing more from it for now.
     pub(crate) paused: bool,
+    /// The other side will write no more: what it wrote is read to its end.
+    pub(crate) closing: bool,
     surface: Surface,
     out: VecDeque<Bytes>,
     out_bytes: usize,
@@ -56,6 +58,7 @@ impl Connection {
             stream,
             phase,
             paused: false,
+            closing: false,
             surface,
             out: VecDeque::new(),
             out_bytes: 0,

@@ -24,8 +24,10 @@ pub(crate) struct ManagerLink {
     decoder: Decoder,
     out: BytesMut,
     buffer: Vec<u8>,
-    /// The last read gave all that it could; there may be more.
+    /// There may be something to read.
     pub(crate) ready: bool,
+    /// The manager will write no more: what it wrote is read to its end.
+    closing: bool,
     ended: bool,
 }
 
@@ -37,12 +39,19 @@ impl ManagerLink {
             out: BytesMut::new(),
             buffer: vec![0; READ_BYTES],
             ready: true,
+            closing: false,
             ended: false,
         }
     }
 
     pub(crate) fn socket(&mut self) -> &mut UnixStream {
         &mut self.socket
+    }
+
+    /// Takes note of what the event queue says.
+    pub(crate) fn note(&mut self, event: &mio::event::Event) {
+        self.ready |= event.is_readable();
+        self.closing |= event.is_read_closed() || event.is_error();
     }
 
     /// Reads what is there, within a turn's share, into `messages`.
@@ -53,10 +62,13 @@ impl ManagerLink {
             }
             match self.socket.read(&mut self.buffer) {
                 Ok(0) => self.ended = true,
-                Ok(bytes) => self
-                    .decoder
-                    .buffer()
-                    .extend_from_slice(&self.buffer[..bytes]),
+                Ok(bytes) => {
+                    // Less than asked for was all there was: what comes later is a new event, and
+                    // an end that came before this read has been noted (epoll(7), edge-triggered).
+                    self.ready = bytes == self.buffer.len() || self.closing;
+                    let received = &self.buffer[..bytes];
+                    self.decoder.buffer().extend_from_slice(received);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.ended = true,
@@ -88,6 +100,11 @@ impl ManagerLink {
                 Err(_) => self.out.clear(),
             }
         }
+    }
+
+    /// Output waits until the manager has read more.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.out.is_empty()
     }
 
     pub(crate) fn is_congested(&self) -> bool {

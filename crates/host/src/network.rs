@@ -93,6 +93,11 @@ impl Network {
                 if event.is_readable() || event.is_error() {
                     self.readable.insert(number);
                 }
+                if (event.is_read_closed() || event.is_error())
+                    && let Some(connection) = self.connections.get_mut(&number)
+                {
+                    connection.closing = true;
+                }
                 if event.is_writable() {
                     self.unwritten.insert(number);
                 }
@@ -290,7 +295,11 @@ impl Network {
             match (connection.read(buffer), connection.phase) {
                 (Reading::Bytes(bytes), phase) => {
                     self.metrics.received_bytes.fetch_add(bytes as u64, Relaxed);
-                    self.readable.insert(number);
+                    // Less than asked for was all there was: what comes later is a new event, and
+                    // an end that came before this read has been noted (epoll(7), edge-triggered).
+                    if bytes == buffer.len() || connection.closing {
+                        self.readable.insert(number);
+                    }
                     if phase == Phase::Open {
                         let data = Bytes::copy_from_slice(&buffer[..bytes]);
                         manager.tell(ToManager::Received(Received {

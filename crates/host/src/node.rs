@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use boundary::{
-    AskShare, Log, ManagerToHost, ShareGiven, Stop, Tick, TupleSigned,
+    AskShare, Committed, Log, ManagerToHost, ShareGiven, Stop, Tick, TupleSigned,
     host_to_manager::Message as ToManager, manager_to_host::Message as FromManager,
 };
 use bytes::Bytes;
@@ -91,10 +91,15 @@ pub fn run(config: &Config, manager: OwnedFd) -> Result<Ending, String> {
 struct Node {
     poll: Poll,
     manager: ManagerLink,
+    /// The event queue is asked to tell when the manager's socket takes more.
+    wants_room: bool,
     happened: Receiver<Happened>,
     notify: Notify,
     network: Network,
     disk: Disk,
+    /// What the manager said last is committed, if the disk has not been told: it hears it with its
+    /// next job, or with the next tick, since telling it wakes a thread that may have nothing else to do.
+    committed: Option<Committed>,
     snapshots: Snapshots,
     agent: Option<Agent>,
     webhook: Option<Webhook>,
@@ -157,19 +162,17 @@ impl Node {
             .map_err(|error| error.to_string())?;
         let mut manager = ManagerLink::new(mio::net::UnixStream::from_std(manager));
         poll.registry()
-            .register(
-                manager.socket(),
-                MANAGER,
-                Interest::READABLE | Interest::WRITABLE,
-            )
+            .register(manager.socket(), MANAGER, Interest::READABLE)
             .map_err(|error| format!("the manager's descriptor is no socket: {error}"))?;
         let mut this = Self {
             poll,
             manager,
+            wants_room: false,
             happened,
             notify,
             network,
             disk,
+            committed: None,
             snapshots,
             agent,
             webhook,
@@ -195,6 +198,7 @@ impl Node {
         loop {
             self.manager.write();
             self.network.write(&mut self.manager);
+            self.ask_for_room()?;
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -236,6 +240,23 @@ impl Node {
         }
     }
 
+    /// Asks to be told when the manager's socket takes more, only while something waits for that: a
+    /// Unix socket tells it after every read of the other side, and each time would wake this thread.
+    fn ask_for_room(&mut self) -> Result<(), String> {
+        let wanted = self.manager.is_waiting();
+        if wanted == self.wants_room {
+            return Ok(());
+        }
+        let interest = match wanted {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        self.wants_room = wanted;
+        let socket = self.manager.socket();
+        (self.poll.registry().reregister(socket, MANAGER, interest))
+            .map_err(|error| format!("the event queue failed: {error}"))
+    }
+
     fn timeout(&self) -> Duration {
         let may_read = self.network.may_read() && !self.manager.is_congested();
         if may_read || self.manager.ready {
@@ -246,7 +267,7 @@ impl Node {
 
     fn note(&mut self, event: &mio::event::Event) {
         match event.token() {
-            MANAGER => self.manager.ready |= event.is_readable(),
+            MANAGER => self.manager.note(event),
             WAKER => {}
             Token(_) => self.network.note(event, &mut self.manager),
         }
@@ -315,10 +336,10 @@ impl Node {
             }
             Some(FromManager::Close(close)) => self.network.close_gently(close.connection),
             Some(FromManager::Dial(dial)) => self.dial(dial.connection, dial.address),
-            Some(FromManager::Append(append)) => self.disk.ask(disk::Job::Append(append)),
-            Some(FromManager::Truncate(truncate)) => self.disk.ask(disk::Job::Truncate(truncate)),
-            Some(FromManager::Committed(upto)) => self.disk.ask(disk::Job::Committed(upto)),
-            Some(FromManager::ReadEntries(read)) => self.disk.ask(disk::Job::Read(read)),
+            Some(FromManager::Append(append)) => self.ask_disk(disk::Job::Append(append)),
+            Some(FromManager::Truncate(truncate)) => self.ask_disk(disk::Job::Truncate(truncate)),
+            Some(FromManager::Committed(upto)) => self.committed = Some(upto),
+            Some(FromManager::ReadEntries(read)) => self.ask_disk(disk::Job::Read(read)),
             Some(FromManager::SignTuple(sign)) => self.sign(sign.payload),
             Some(FromManager::AskShare(ask)) => self.ask_share(ask),
             Some(FromManager::Log(log)) => write_log(&log),
@@ -346,6 +367,17 @@ impl Node {
                 });
             }
             None => {}
+        }
+    }
+
+    fn ask_disk(&mut self, job: disk::Job) {
+        self.tell_committed();
+        self.disk.ask(job);
+    }
+
+    fn tell_committed(&mut self) {
+        if let Some(upto) = self.committed.take() {
+            self.disk.ask(disk::Job::Committed(upto));
         }
     }
 
@@ -388,6 +420,7 @@ impl Node {
             return;
         }
         self.next_tick = now + self.tick;
+        self.tell_committed();
         self.manager.tell(ToManager::Tick(Tick {}));
         self.network.expire(now, &mut self.manager);
     }
@@ -407,6 +440,7 @@ impl Node {
                 .poll
                 .poll(&mut events, Some(left.min(Duration::from_millis(20))));
         }
+        self.tell_committed();
         self.disk.finish();
         self.snapshots.finish();
         ending

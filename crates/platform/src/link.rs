@@ -38,6 +38,10 @@ pub(crate) struct Link {
     decoder: Decoder,
     out: BytesMut,
     descriptors: VecDeque<OwnedFd>,
+    /// There may be something to read.
+    ready: bool,
+    /// The next read waits until there is something.
+    waits: bool,
     ended: bool,
 }
 
@@ -48,6 +52,8 @@ impl Link {
             decoder: Decoder::default(),
             out: BytesMut::new(),
             descriptors: VecDeque::new(),
+            ready: true,
+            waits: false,
             ended: false,
         }
     }
@@ -56,10 +62,28 @@ impl Link {
         self.socket.as_fd()
     }
 
+    /// Says whether there is something to read.
+    pub(crate) fn set_ready(&mut self, ready: bool) {
+        self.ready = ready;
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// For whoever has nothing else to do: the next read is also the wait for it, which spares a
+    /// system call.
+    pub(crate) fn wait_in_read(&mut self) {
+        self.waits = true;
+    }
+
     /// Reads once. Descriptors that someone attached are not accepted.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Reading {
-        let got = rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT)
-            .map(|(bytes, _)| bytes);
+        let flags = match std::mem::take(&mut self.waits) {
+            true => RecvFlags::empty(),
+            false => RecvFlags::DONTWAIT,
+        };
+        let got = rustix::net::recv(&self.socket, &mut *buffer, flags).map(|(bytes, _)| bytes);
         self.received(got, buffer)
     }
 

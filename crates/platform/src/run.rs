@@ -165,7 +165,7 @@ impl ManagerLoop {
     }
 
     fn hear_platform<P: ManagerProcess>(&mut self, process: &mut P) {
-        loop {
+        while self.platform.is_ready() {
             let reading = self.platform.read_with_descriptors(&mut self.buffer);
             loop {
                 match self.platform.next::<PlatformToManager>() {
@@ -246,7 +246,9 @@ impl ManagerLoop {
         }
     }
 
-    fn wait(&self) {
+    /// Waits until something can be done, and notes which links have something to read: the others
+    /// are not asked.
+    fn wait(&mut self) {
         let congested = self.is_congested();
         let mut polled = Vec::with_capacity(2 + self.workers.len());
         polled.push(interest(&self.host, !congested));
@@ -254,6 +256,17 @@ impl ManagerLoop {
         let open = self.workers.values().filter(|link| !link.is_ended());
         polled.extend(open.map(|link| interest(link, true)));
         wait(&mut polled, None);
+        let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+        let mut ready: Vec<bool> = polled
+            .iter()
+            .map(|one| one.revents().intersects(readable))
+            .collect();
+        let mut ready = ready.drain(..);
+        let links = [&mut self.host, &mut self.platform].into_iter();
+        let open = (self.workers.values_mut()).filter(|link| !link.is_ended());
+        for link in links.chain(open) {
+            link.set_ready(ready.next().unwrap_or(true));
+        }
     }
 
     /// The last word reaches the host before the process ends.
@@ -291,6 +304,10 @@ fn run_worker_loop<P: WorkerProcess>(mut manager: Link, process: &mut P) -> ! {
         if snapshot_done {
             syscalls::give_memory_back();
         }
+        if !manager.is_waiting() && !process.has_work() {
+            manager.wait_in_read();
+            continue;
+        }
         let congested = manager.is_congested();
         // Work of its own goes on between messages, as long as the manager reads what comes of it.
         let at_once = (process.has_work() && !congested).then_some(&NO_TIME);
@@ -306,6 +323,9 @@ fn drain<M: Message + Default>(
 ) -> Result<Reading, boundary::Broken> {
     if link.is_ended() {
         return Ok(Reading::Ended);
+    }
+    if !link.is_ready() {
+        return Ok(Reading::Drained);
     }
     let mut reading = Reading::More;
     for _ in 0..READS_PER_TURN_MAX {
