@@ -1,5 +1,6 @@
 //! HTTP: requests become exchanges, which are polled until they have their answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use adapter::{
@@ -7,8 +8,9 @@ use adapter::{
     Push, Reject, Request, Response, StreamId, View,
 };
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
-use types::{Height, Millis, UnitId};
+use types::{Height, Index, Millis, Term, UnitId};
 
 use crate::command::{Command, IdOrigin, Op, Submission, Version};
 use crate::history::Past;
@@ -407,31 +409,57 @@ fn written(
     receipt: &Bytes,
 ) -> Response {
     let version = hex::encode(Version::from(unit).0);
-    let results: Vec<Value> = commands
+    let existed = receipt.iter().map(|existed| *existed != 0);
+    let results = commands
         .iter()
-        .zip(
-            receipt
-                .iter()
-                .map(|existed| *existed != 0)
-                .chain(core::iter::repeat(false)),
-        )
-        .map(|(command, existed)| {
-            let key = String::from_utf8_lossy(&command.key);
-            match command.op {
-                Op::Put(_) => json!({ "key": key, "version": version, "existed": existed }),
-                Op::Delete => json!({ "key": key, "existed": existed }),
-            }
+        .zip(existed.chain(core::iter::repeat(false)))
+        .map(|(command, existed)| Done {
+            key: String::from_utf8_lossy(&command.key),
+            version: matches!(command.op, Op::Put(_)).then_some(&version),
+            existed,
         })
         .collect();
-    let mut answer = json!({ "unit": unit, "height": height, "results": results });
-    if let Some(batch) = batch {
-        answer["index"] = json!(batch.index);
-        answer["term"] = json!(batch.term);
-        answer["position"] = json!(position);
-    }
-    let mut response = Response::json(200, answer.to_string());
+    let answer = Written {
+        unit,
+        height,
+        results,
+        place: batch.map(|batch| Standing {
+            index: batch.index,
+            term: batch.term,
+            position,
+        }),
+    };
+    let text = serde_json::to_string(&answer).expect("plain data has a form in JSON");
+    let mut response = Response::json(200, text);
     response.headers.push(("etag", format!("\"{version}\"")));
     response
+}
+
+/// The answer to a write.
+#[derive(Serialize)]
+struct Written<'a> {
+    unit: UnitId,
+    height: Height,
+    results: Vec<Done<'a>>,
+    #[serde(flatten)]
+    place: Option<Standing>,
+}
+
+/// What became of one command.
+#[derive(Serialize)]
+struct Done<'a> {
+    key: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a String>,
+    existed: bool,
+}
+
+/// Where the write stands in the ledger.
+#[derive(Serialize)]
+struct Standing {
+    index: Index,
+    term: Term,
+    position: Option<u32>,
 }
 
 /// A receipt of the ledger: for what stands at a place, or for a request of the caller's own.

@@ -54,8 +54,12 @@ pub(crate) fn put_fields<N: AsRef<str>, V: AsRef<str>>(headers: &[(N, V)], out: 
         );
         out.put_slice(name.as_ref().as_bytes());
         out.put_slice(b": ");
-        for byte in value.as_ref().bytes() {
-            out.put_u8(if byte.is_ascii_control() { b' ' } else { byte });
+        let value = value.as_ref().as_bytes();
+        if value.iter().any(u8::is_ascii_control) {
+            let clean = |byte: &u8| if byte.is_ascii_control() { b' ' } else { *byte };
+            out.extend(value.iter().map(clean));
+        } else {
+            out.put_slice(value);
         }
         out.put_slice(b"\r\n");
     }

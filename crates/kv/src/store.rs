@@ -115,15 +115,18 @@ impl Store {
             });
         }
         self.check_domains(writes)?;
-        let mut overlays: Vec<Overlay> = self
-            .domains
-            .iter()
-            .map(|(_, layout)| Map::new(*layout))
-            .collect();
-        for write in &writes.0 {
-            let at = self.position(write.domain).expect("checked above");
-            overlays[at].insert(write.key.clone(), write.value.clone());
-        }
+        // Writes of one domain follow one another, so each map is built from its run at once.
+        let overlays = self.domains.iter().map(|(domain, layout)| {
+            let from = writes.0.partition_point(|write| write.domain < *domain);
+            let run = writes.0[from..].iter();
+            let run = run.take_while(|write| write.domain == *domain);
+            let pairs = run.map(|write| (write.key.clone(), write.value.clone()));
+            match layout {
+                Layout::Hashed => Map::Hashed(pairs.collect()),
+                Layout::Ordered => Map::Ordered(pairs.collect()),
+            }
+        });
+        let overlays: Vec<Overlay> = overlays.collect();
         self.layers.push_back(Layer { overlays });
         Ok(())
     }
