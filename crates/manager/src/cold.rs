@@ -69,6 +69,8 @@ pub struct Cold {
     leaderless: Option<Millis>,
     /// And since when enough are here to restart the network.
     enough: Option<Millis>,
+    /// By the own ledger enough are here, and it reaches farthest.
+    leads_enough: bool,
     said: Option<(Millis, Present)>,
     round: u64,
     pledged: Option<Pledge>,
@@ -272,6 +274,7 @@ impl Node {
             round: cold.round,
             pledged: cold.pledged.as_ref().map(|p| (p.key, p.round)),
             restarted: cold.stage == Stage::Restarted,
+            enough: cold.leads_enough,
         }
     }
 
@@ -308,6 +311,7 @@ impl Node {
             return;
         }
         self.keep_pledge(out);
+        self.cold.leads_enough = false;
         if self.cold.pledged.is_some() {
             return;
         }
@@ -328,10 +332,20 @@ impl Node {
         let voters = self.era.voters(&self.state);
         let ordered = self.order_to_restart().and_then(Result::ok);
         let rule = (constitution, &voters);
-        if !enough(rule, ordered.as_ref(), &places, &present) {
+        let best = foremost(&present).filter(|best| **best != own);
+        let is_enough = enough(rule, ordered.as_ref(), &places, &present);
+        // A ledger that was cut may end at a configuration of long ago, of which nobody could come. What
+        // counts is the configuration of the one that goes on, and that one asks for its pledges.
+        let says_enough = |slot| {
+            self.cold.met[slot]
+                .present
+                .as_ref()
+                .is_some_and(|p| p.enough)
+        };
+        if !is_enough && !best.is_some_and(says_enough) {
             return self.tell_order(out);
         }
-        let Some(best) = foremost(&present).filter(|best| **best != own) else {
+        let Some(best) = best else {
             let me = (self.key.public().fingerprint(), self.cold.round);
             let mut pledged: BTreeSet<NodeSlot> = self
                 .cold
@@ -341,7 +355,9 @@ impl Node {
                 .map(|(slot, _)| slot.clone())
                 .collect();
             pledged.insert(own);
-            if enough(rule, ordered.as_ref(), &pledged, &present) {
+            let may_go_on = enough(rule, ordered.as_ref(), &pledged, &present);
+            self.cold.leads_enough = true;
+            if may_go_on {
                 self.claim(out);
             }
             return;
@@ -434,16 +450,17 @@ impl Node {
             self.cold.enough = None;
             return;
         }
-        if keyless && !self.can_open() {
+        if keyless && !self.can_open(|_| true) {
             self.cold.enough = None;
             return;
         }
-        // As many as elect a leader are given time to: who votes, a ledger that lags does not tell.
-        let patience = if can_elect(&voters, &running) && !keyless {
-            ELECT_MS
-        } else {
-            0
+        // As many as elect a leader, or as open the keys without a restart, are given time to: who votes, a
+        // ledger that lags does not tell.
+        let by_themselves = match keyless {
+            true => self.can_open(|present| present.runs),
+            false => can_elect(&voters, &running),
         };
+        let patience = if by_themselves { ELECT_MS } else { 0 };
         let since = *self.cold.enough.get_or_insert(self.now);
         if self.now.since(since) >= patience {
             self.end(
@@ -454,8 +471,9 @@ impl Node {
         }
     }
 
-    /// Whether the actors of those that are met, with this node's own, are as many as open the keys.
-    fn can_open(&self) -> bool {
+    /// Whether the actors of those that are met and of whom this holds, with this node's own, are as many as
+    /// open the keys.
+    fn can_open(&self, of: impl Fn(&Present) -> bool) -> bool {
         let record = self.state.keys().epoch(self.order.epoch);
         let seal = record.and_then(|record| record.opening.seal.as_ref());
         let Some(shared) = seal.and_then(|seal| self.state.keys().shared_by(seal.key)) else {
@@ -465,7 +483,7 @@ impl Node {
             .cold
             .met
             .iter()
-            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.shares))
+            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.shares && of(p)))
             .map(|(slot, _)| slot.owner.as_str())
             .collect();
         if self.shares.transport().is_some() {

@@ -17,7 +17,8 @@ fn actors_make_a_key_and_open_epochs_with_it() {
         lines("were opened by member-") >= 1,
         "no keys were opened again"
     );
-    assert_eq!(lines("is forgotten"), 0);
+    // Where the network was in pieces for the whole life of the keys they are gone, until M actors meet.
+    assert!(lines("is forgotten") <= lines("were opened by member-"));
 }
 
 #[test]

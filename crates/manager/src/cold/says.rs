@@ -99,4 +99,7 @@ pub struct Present {
     /// It went on with the network: join.
     #[n(6)]
     pub restarted: bool,
+    /// By its own ledger those that it met are enough to go on, and none of them reaches farther.
+    #[n(7)]
+    pub enough: bool,
 }
