@@ -616,7 +616,8 @@ mod tests {
         distances.sort_by(f64::total_cmp);
         let least = distances[1];
         assert!(answer.p50_by_region_ms[0] >= least, "{answer:?}");
-        assert!(answer.p50_by_region_ms[0] < least + 20.0, "{answer:?}");
+        // Besides, a batch waits until there is room in the pipeline, which a round trip empties.
+        assert!(answer.p50_by_region_ms[0] < 1.5 * least, "{answer:?}");
         // A client elsewhere also waits for the way to the leader and back.
         let far = map.round_trip_ms[0][4];
         assert!(
