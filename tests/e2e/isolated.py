@@ -225,6 +225,7 @@ class Apart(byhand.ByHand):
     """Three nodes that can be killed and started again; with a switch, also two places for clients."""
 
     node_type = Restartable
+    owners = OWNERS
     # A snapshot every few seconds under load.
     settings_lines = ("[settings]", "snapshot_entries = 1000")
 
@@ -232,16 +233,16 @@ class Apart(byhand.ByHand):
         self.directory = directory
         self.switch = switch
         self.gateways = []
-        self.actors = {name: byhand.keys(name, directory / "actors") for name in OWNERS}
+        self.actors = {name: byhand.keys(name, directory / "actors") for name in self.owners}
         self.customer = byhand.keys("adventure", directory / "actors")
         machines = {
             name: Machine(switch.namespace(name), switch.address(name)) if switch else Machine()
-            for name in OWNERS
+            for name in self.owners
         }
         self.addresses = {name: machine.node for name, machine in machines.items()}
         self.constitution = self.constitute(directory / "network", "trade.example", RELEASE)
         self.nodes = []
-        for number, owner in enumerate(OWNERS):
+        for number, owner in enumerate(self.owners):
             node = self.node_type(self, owner, machines[owner], create=number == 0)
             self.nodes.append(node)
             wanted = "leading" if number == 0 else "following"
@@ -291,13 +292,13 @@ class Apart(byhand.ByHand):
 
 
 @contextlib.contextmanager
-def running(namespaces=True):
+def running(namespaces=True, network_type=None):
     """A fresh network, on machines of their own or all on this one."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="coco-e2e-"))
     directory.chmod(0o711)
     switch, network = Switch() if namespaces else None, None
     try:
-        network = Apart(directory, switch)
+        network = (network_type or Apart)(directory, switch)
         yield network
     except BaseException:
         for log in sorted(directory.glob("*/log.txt")):
