@@ -117,5 +117,7 @@ def test_a_plot_has_a_point_for_each_rate(tmp_path):
     arguments = ["--workload", "kv", "--rates", "200,400", "--rate-time", "1s"]
     earlier.write_text(bench(*arguments, "--json").stdout)
     found = measured(*arguments, "--plot", str(plot), "--beside", str(earlier))
-    assert [round(point["throughput_per_s"], -2) for point in found["points"]] == [200, 400]
+    # What was reached depends on the machine; it is never more than was asked for.
+    assert len(found["points"]) == 2
+    assert all(point["throughput_per_s"] < asked * 1.1 for point, asked in zip(found["points"], (200, 400)))
     assert plot.read_text().count("<circle") == 8
