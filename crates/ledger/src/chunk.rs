@@ -42,7 +42,9 @@ impl Name {
             Some(Index(last.parse().ok()?))
         };
         let name = Self { first, last };
-        let plausible = first > Index::ZERO && last.is_none_or(|last| first <= last);
+        let plausible = first > Index::ZERO
+            && first <= Index::MAX
+            && last.is_none_or(|last| first <= last && last <= Index::MAX);
         (plausible && name.to_string() == text).then_some(name)
     }
 }
@@ -65,6 +67,8 @@ pub enum Reason {
     IncompleteTail,
     #[error("an entry of {0} bytes is impossible")]
     Length(u32),
+    #[error("begins with entry {0}; no ledger has so many")]
+    First(Index),
 }
 
 /// A chunk cannot be read beyond a place.
@@ -120,6 +124,9 @@ impl Reader {
         }
         chunk.advance(MAGIC.len());
         let first = Index(chunk.get_u64());
+        if first > Index::MAX {
+            return Err(begin(Reason::First(first)));
+        }
         Ok(Self {
             first,
             offset: 16,
@@ -182,15 +189,34 @@ mod tests {
         for name in [
             "00000000000000000001-open",
             "00000000000000000001-00000000000000000001",
-            "00000000000000000010-18446744073709551615",
+            "00000000000000000010-09223372036854775807",
         ] {
             assert_eq!(Name::parse(name).expect("a name").to_string(), name);
         }
         for text in [
-            "", "1", "0-open", "2-1", "01-2", "+1-2", "1-2-3", "1-open~", "open-1", "-", "1-",
+            "",
+            "1",
+            "0-open",
+            "2-1",
+            "01-2",
+            "+1-2",
+            "1-2-3",
+            "1-open~",
+            "open-1",
+            "-",
+            "1-",
+            "00000000000000000010-09223372036854775808",
         ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn no_chunk_begins_where_counting_would_end() {
+        assert!(Reader::new(begin(Index::MAX).to_vec().into()).is_ok());
+        let beyond = Index::MAX.next();
+        let bad = Reader::new(begin(beyond).to_vec().into()).expect_err("too far");
+        assert_eq!(bad.reason, Reason::First(beyond));
     }
 
     #[test]

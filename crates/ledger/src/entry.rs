@@ -122,6 +122,9 @@ impl Header {
         if index == Index::ZERO {
             return Err(Refused::Shape("the first index is 1"));
         }
+        if index > Index::MAX {
+            return Err(Refused::Shape("no ledger has so many entries"));
+        }
         Ok(Self {
             kind,
             restarts: u32::from_be_bytes(place[4..8].try_into().expect("four bytes were taken")),

@@ -70,6 +70,11 @@ number! {
     NodeId
 }
 
+impl Index {
+    /// The largest that is taken from a file or another node: counting on from it stays in range.
+    pub const MAX: Self = Self(u64::MAX / 2);
+}
+
 impl Millis {
     /// Time from `earlier` until this, zero if it is not earlier.
     #[must_use]

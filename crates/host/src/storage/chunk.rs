@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use types::limits::ENTRY_BYTES_MAX;
+use types::{Index, limits::ENTRY_BYTES_MAX};
 
 /// First bytes of a chunk.
 pub const MAGIC: &[u8; 8] = b"COCOLDG1";
@@ -42,9 +42,6 @@ const KIND_SNAPSHOT: u8 = 5;
 const PUBLIC_AT: usize = 88;
 const PRIVATE_AT: usize = 92;
 
-/// Largest index that a chunk may begin with: sums of indices and counts stay in range.
-const FIRST_MAX: u64 = u64::MAX / 2;
-
 /// One offset is remembered for this many entries.
 const SPARSE: u64 = 64;
 
@@ -62,7 +59,7 @@ impl Name {
             let plain = text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
             plain.then(|| text.parse::<u64>().ok()).flatten()
         };
-        let first = number(first).filter(|first| (1..=FIRST_MAX).contains(first))?;
+        let first = number(first).filter(|first| (1..=Index::MAX.0).contains(first))?;
         if last == "open" {
             return Some(Self::Open { first });
         }
