@@ -289,14 +289,12 @@ impl Core {
             return Ok(id);
         }
         let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
-        self.pool.insert(
-            self.now,
-            ticket,
-            raw,
-            caller.clone(),
-            Origin::Local { stream },
-            committed,
-        )?;
+        let origin = Origin::Local { stream };
+        let inserted = self
+            .pool
+            .insert(self.now, ticket, raw, caller.clone(), origin, committed);
+        self.reject_displaced();
+        inserted?;
         self.rejections.remove(&id);
         if let Role::Following(following) = &mut self.role {
             following.unforwarded.push(id);
@@ -371,6 +369,14 @@ impl Core {
                     .or_default()
                     .push(convert::refused(&id, &reject));
             }
+        }
+        self.reject_displaced();
+    }
+
+    fn reject_displaced(&mut self) {
+        for waiting in self.pool.displaced() {
+            let text = "it waited for one that has not come, and this node needs the room: submit it again after that one";
+            self.reject(&waiting, Reject::new(Kind::Busy, text));
         }
     }
 

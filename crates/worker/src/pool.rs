@@ -9,45 +9,16 @@
 //! lane of which nothing is known is tried at its first unit, once: if the machine answers `Later`, the
 //! lane waits until that changes.
 
-use std::collections::BTreeMap;
+mod room;
 
-use adapter::{Answer, Caller, ExternalFailure, Kind, Memo, Reject, Ticket, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+
+use adapter::{Answer, Caller, ExternalFailure, Memo, Reject, Ticket, Unit};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use types::{ActorId, Millis, UnitId};
 
-/// Bounds of the pool.
-#[derive(Debug, Clone)]
-pub struct PoolLimits {
-    /// Units in all. Three seconds of work at 20,000 units a second.
-    pub units_max: usize,
-    /// Bytes of units in all.
-    pub bytes_max: usize,
-    /// Units of one lane.
-    pub lane_units_max: usize,
-    /// Units of one actor: no actor can fill the pool by itself.
-    pub caller_units_max: usize,
-    /// Dependencies of one unit.
-    pub after_max: usize,
-    /// How long a unit may wait. Past that its client is told so.
-    pub wait_max_ms: u64,
-    /// How often a unit that has its turn may be answered `Later`.
-    pub attempts_max: u32,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        Self {
-            units_max: 65_536,
-            bytes_max: 128 << 20,
-            lane_units_max: 8_192,
-            caller_units_max: 32_768,
-            after_max: 64,
-            wait_max_ms: 10 * 60 * 1000,
-            attempts_max: 16,
-        }
-    }
-}
+pub use room::PoolLimits;
 
 /// Who brought a unit and is told if it is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +63,8 @@ struct Lane {
     hint: u64,
     /// The machine answered `Later`, and nothing has changed since.
     blocked: bool,
+    /// Under whom the pool lists this lane as stalled.
+    stalled: Option<ActorId>,
 }
 
 impl Lane {
@@ -106,6 +79,17 @@ impl Lane {
         let known = self.next.is_some_and(|next| seq <= next);
         let tried = self.blocked || self.next.is_some();
         (known || !tried).then_some((seq, id))
+    }
+
+    /// The next number, as far as it is known here: a lower bound.
+    fn floor(&self) -> u64 {
+        self.hint.max(self.next.unwrap_or(0))
+    }
+
+    /// Whether all that waits here waits for something that has not come.
+    fn is_stalled(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        self.in_flight == 0 && first.is_some_and(|(seq, _)| *seq > self.floor())
     }
 }
 
@@ -124,15 +108,11 @@ pub(crate) struct Pool {
     /// Units without a lane that were answered `Later`: tried again when the state has changed.
     deferred: Vec<UnitId>,
     callers: HashMap<ActorId, usize>,
+    /// Lanes that are stalled, by who brought their last units.
+    stalled: BTreeMap<ActorId, BTreeSet<Bytes>>,
+    displaced: Vec<Waiting>,
     bytes: usize,
     next_arrival: u64,
-}
-
-/// Whether a unit was new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inserted {
-    New,
-    Known,
 }
 
 impl Pool {
@@ -146,6 +126,8 @@ impl Pool {
             dependents: HashMap::new(),
             deferred: Vec::new(),
             callers: HashMap::new(),
+            stalled: BTreeMap::new(),
+            displaced: Vec::new(),
             bytes: 0,
             next_arrival: 0,
         }
@@ -168,7 +150,7 @@ impl Pool {
         !self.ready.is_empty()
     }
 
-    /// Takes a unit in. `committed` tells which ids are.
+    /// Takes a unit in. `committed` tells which ids are. Others may have left to make room: [`Pool::displaced`].
     pub(crate) fn insert(
         &mut self,
         now: Millis,
@@ -177,7 +159,7 @@ impl Pool {
         caller: Caller,
         origin: Origin,
         committed: impl Fn(&UnitId) -> bool,
-    ) -> Result<Inserted, Reject> {
+    ) -> Result<(), Reject> {
         if let Some(known) = self.units.get_mut(&ticket.id) {
             match origin {
                 // The latest stream: the client may have come back on another connection, and the
@@ -186,9 +168,9 @@ impl Pool {
                 Origin::Node(node) if !known.nodes.contains(&node) => known.nodes.push(node),
                 Origin::Node(_) => {}
             }
-            return Ok(Inserted::Known);
+            return Ok(());
         }
-        self.check_limits(&ticket, &raw, &caller)?;
+        self.make_room(&ticket, &raw, &caller)?;
 
         let id = ticket.id;
         let arrival = self.next_arrival;
@@ -259,50 +241,6 @@ impl Pool {
             self.refresh_unit(&id)
         } else {
             self.refresh_lane(&lane)
-        }
-        Ok(Inserted::New)
-    }
-
-    fn check_limits(&self, ticket: &Ticket, raw: &Bytes, caller: &Caller) -> Result<(), Reject> {
-        let limits = &self.limits;
-        if self.units.len() >= limits.units_max || self.bytes + raw.len() > limits.bytes_max {
-            return Err(Reject::new(
-                Kind::Busy,
-                "this node has as much work waiting as it takes: try again later",
-            ));
-        }
-        if self
-            .callers
-            .get(&caller.actor)
-            .is_some_and(|units| *units >= limits.caller_units_max)
-        {
-            return Err(Reject::new(
-                Kind::Busy,
-                "too much of your work is waiting on this node: wait until some of it is committed",
-            ));
-        }
-        if ticket.after.len() > limits.after_max {
-            return Err(Reject::new(
-                Kind::Malformed,
-                format!("at most {} dependencies are allowed", limits.after_max),
-            ));
-        }
-        if let Some(lane) = self.lanes.get(&ticket.lane) {
-            if lane.waiting.contains_key(&ticket.lane_seq) {
-                return Err(Reject::new(
-                    Kind::Duplicate,
-                    format!(
-                        "something else with sequence number {} is waiting already",
-                        ticket.lane_seq
-                    ),
-                ));
-            }
-            if lane.waiting.len() >= limits.lane_units_max {
-                return Err(Reject::new(
-                    Kind::Busy,
-                    "too many units of one sender are waiting: try again later",
-                ));
-            }
         }
         Ok(())
     }
@@ -589,7 +527,7 @@ impl Pool {
     /// The sequence number after everything that waits here without a gap.
     pub(crate) fn lane_next(&self, lane: &[u8]) -> Option<u64> {
         let lane = self.lanes.get(lane)?;
-        let mut next = lane.hint.max(lane.next.unwrap_or(0));
+        let mut next = lane.floor();
         for seq in lane.waiting.range(next..).map(|(seq, _)| *seq) {
             if seq != next {
                 break;
@@ -649,6 +587,12 @@ impl Pool {
 
     /// Makes a lane's first unit ready, or not, and drops a lane that nothing is known of.
     fn refresh_lane(&mut self, name: &Bytes) {
+        let Some(lane) = self.lanes.get(name) else {
+            return;
+        };
+        if lane.is_stalled() || lane.stalled.is_some() {
+            self.list_stalled(name);
+        }
         let Some(lane) = self.lanes.get(name) else {
             return;
         };
