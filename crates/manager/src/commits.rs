@@ -190,10 +190,6 @@ impl Node {
             );
         }
         let committed = self.order.committed;
-        send_host(
-            out,
-            manager_to_host::Message::Committed(boundary::Committed { upto: committed.0 }),
-        );
         self.with_engine(|engine, _| engine.applied(committed));
         self.linear_reads(out);
         self.resume_receipts(out);
@@ -202,6 +198,19 @@ impl Node {
             if let Some(role @ Role::Leader { .. }) = role {
                 self.role(role, out);
             }
+        }
+    }
+
+    /// Tells the host how far it may rely on its files. Nothing waits for that, so it goes with what else goes
+    /// there: a commit by itself wakes no host.
+    pub fn tell_committed(&mut self, out: &mut Vec<Output>) {
+        let upto = self.order.committed;
+        if self.told_committed != upto && !matches!(self.phase, Phase::Ended) {
+            self.told_committed = upto;
+            send_host(
+                out,
+                manager_to_host::Message::Committed(boundary::Committed { upto: upto.0 }),
+            );
         }
     }
 

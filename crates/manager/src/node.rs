@@ -185,6 +185,8 @@ pub struct Node {
     pub party: crate::epochs::Party,
     /// How far consensus has committed; the order is behind while keys are missing.
     pub committing: Index,
+    /// How far the host knows what is committed.
+    pub told_committed: Index,
     /// Consensus made this node the leader while keys were missing.
     pub role_waits: bool,
     pub order: Order,
@@ -287,6 +289,7 @@ impl Node {
             told_service: crate::service::Told::default(),
             party: crate::epochs::Party::default(),
             committing: Index::ZERO,
+            told_committed: Index::ZERO,
             role_waits: false,
             order: Order::new(Sealer::new(NodeId(0), key.public())),
             protocols: settings
@@ -411,6 +414,7 @@ impl Node {
             engine.tick(now, effects);
         });
         self.settle(out);
+        self.tell_committed(out);
         self.join_tick(out);
         self.cold_tick(out);
         self.start_workers(out);
@@ -444,6 +448,9 @@ impl Node {
         self.sign_root(out);
         self.settle(out);
         self.sessions.drain(out);
+        if out.iter().any(|output| matches!(output, Output::Host(_))) {
+            self.tell_committed(out);
+        }
     }
 
     /// Carries out what the engine asked for, and what that leads to.
@@ -504,6 +511,7 @@ impl Node {
     }
 
     pub fn end(&mut self, out: &mut Vec<Output>, code: u32, reason: &str) {
+        self.tell_committed(out);
         self.phase = Phase::Ended;
         exit(out, code, reason);
     }

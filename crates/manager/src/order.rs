@@ -50,6 +50,8 @@ pub struct Leading {
     pub in_flight: VecDeque<Proposed>,
     /// The signature entry in flight.
     pub signature: Option<Index>,
+    /// When it was proposed, or the last one was.
+    pub signed_at: Option<Millis>,
     /// There are leaves that no proposed signature covers.
     pub unsigned: bool,
     /// A change of the configuration is on its way.

@@ -8,6 +8,9 @@ use ledger::{Content, Kind};
 use types::limits::BATCH_UNITS_MAX;
 use types::{Digest, Epoch, Height, Index, Millis, NodeId, Term};
 
+/// Roots are signed no more often, unless somebody waits for a receipt: docs/decisions/root-signatures.md.
+const SIGN_EVERY_MS: u64 = 20;
+
 use crate::Output;
 use crate::node::{Node, log};
 use crate::order::{Leading, Proposed};
@@ -53,6 +56,7 @@ impl Node {
             last_time,
             in_flight: std::collections::VecDeque::new(),
             signature: None,
+            signed_at: None,
             // A former leader may have left leaves that no signature covers.
             unsigned: true,
             changing: false,
@@ -295,12 +299,15 @@ impl Node {
         self.settings().batches_in_flight_max as usize // u32 always fits usize here
     }
 
-    /// Signs the root over what is committed and not signed, unless a signature is under way.
+    /// Signs the root over what is committed and not signed, unless a signature is under way or was made just
+    /// now and nobody waits for the next.
     pub fn sign_root(&mut self, out: &mut Vec<Output>) {
         let Some(leading) = &self.order.leading else {
             return;
         };
-        if !leading.opened || !leading.unsigned || leading.signature.is_some() {
+        let recent = |at: Millis| self.now.since(at) < SIGN_EVERY_MS;
+        let early = leading.signed_at.is_some_and(recent) && !self.receipts_wait();
+        if !leading.opened || !leading.unsigned || leading.signature.is_some() || early {
             return;
         }
         let Some((_, index)) = self.engine.as_ref().and_then(Engine::next) else {
@@ -322,6 +329,7 @@ impl Node {
         let signature = self.append(Kind::Signature, self.clock, content, None, None, out);
         if let Some(leading) = &mut self.order.leading {
             leading.signature = signature;
+            leading.signed_at = Some(self.now);
             leading.unsigned = false;
         }
     }

@@ -27,7 +27,7 @@ const JOBS_MAX: usize = 64;
 /// Reads of the host that are under way for receipts at once: they share the disk with everything else.
 const READS_MAX: usize = 4;
 
-/// Most entries and bytes of one read. A signature follows a batch or two, so one read is the rule.
+/// Most entries and bytes of one read. A signature follows a few batches, so one read is the rule.
 const READ_ENTRIES: u64 = 16;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -412,6 +412,11 @@ impl Node {
         {
             answer(out, self.clock, job.worker, job.request, result);
         }
+    }
+
+    /// Whether somebody here asked for what only a signature gives.
+    pub fn receipts_wait(&self) -> bool {
+        !self.receipts.jobs.is_empty()
     }
 
     /// More is committed: perhaps a signature that receipts wait for.

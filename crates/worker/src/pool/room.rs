@@ -6,7 +6,6 @@
 
 use adapter::{Caller, Kind, Reject, Ticket};
 use bytes::Bytes;
-use types::ActorId;
 
 use super::{Lane, Pool, Waiting};
 
