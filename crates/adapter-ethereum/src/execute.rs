@@ -4,6 +4,8 @@
 //! precompiles and the [`Overlay`] below live as long as the batch. Every transaction is still
 //! closed by itself, so that a batch equals its transactions one by one.
 
+mod ahead;
+
 use std::sync::Arc;
 
 use adapter::{Answer, Env, Exec, ExternalCall, Kind, Lost, Reject, View};
@@ -29,6 +31,8 @@ use crate::settings::{Fork, Rules};
 use crate::system::{self, Facts, System};
 use crate::trace::{self, Tracer};
 use crate::veil;
+
+pub(crate) use ahead::Ahead;
 
 /// Gas of checks that every transaction has, besides those that it is charged for: a hundred and more.
 const EXECUTION_CHECKS_GAS: u64 = 1_000_000;
@@ -389,6 +393,24 @@ impl<'a> Executor<'a> {
         self.apply_answered(transaction, hash, actor, &[])
     }
 
+    /// Another transaction begins. Gives who submits it.
+    fn begin(
+        &mut self,
+        transaction: &TxEnv,
+        hash: &B256,
+        actor: ActorId,
+        answers: &[Answer],
+    ) -> Result<ActorId, Lost> {
+        if let Some(randao) = self.environment.randao(hash) {
+            self.evm.0.ctx.block.prevrandao = Some(randao);
+        }
+        self.overlay().eyes = None;
+        let actor = self.submitter(actor, &transaction.caller)?;
+        self.evm.0.precompiles.begin(hash, actor);
+        self.evm.0.precompiles.answered(answers);
+        Ok(actor)
+    }
+
     fn apply_answered(
         &mut self,
         transaction: TxEnv,
@@ -397,13 +419,9 @@ impl<'a> Executor<'a> {
         answers: &[Answer],
     ) -> Result<ExecutionResult, EVMError<Gone>> {
         let gone = |lost| EVMError::Database(Gone(lost));
-        if let Some(randao) = self.environment.randao(hash) {
-            self.evm.0.ctx.block.prevrandao = Some(randao);
-        }
-        self.overlay().eyes = None;
-        let actor = self.submitter(actor, &transaction.caller).map_err(gone)?;
-        self.evm.0.precompiles.begin(hash, actor);
-        self.evm.0.precompiles.answered(answers);
+        let actor = self
+            .begin(&transaction, hash, actor, answers)
+            .map_err(gone)?;
         let sender = Sender {
             account: transaction.caller,
             actor,

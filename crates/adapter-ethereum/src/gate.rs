@@ -47,7 +47,11 @@ impl Watch for Overlay<'_> {
         context: &mut MainnetContext<Self>,
         frame: &mut FrameInit,
     ) -> Result<Option<FrameResult>, Gone> {
-        if context.journaled_state.database.eyes.is_none() {
+        let overlay = &mut context.journaled_state.database;
+        if overlay.eyes.is_none() {
+            if overlay.keeps_reads() {
+                look(overlay, &frame.frame_input);
+            }
             return Ok(None);
         }
         match &mut frame.frame_input {
@@ -55,6 +59,17 @@ impl Watch for Overlay<'_> {
             FrameInput::Create(inputs) => create(context, frame.depth, inputs),
             FrameInput::Empty => Ok(None),
         }
+    }
+}
+
+/// Who gives of a balance looks at it, be it that there is not enough.
+fn look(overlay: &mut Overlay<'_>, input: &FrameInput) {
+    match input {
+        FrameInput::Call(inputs) if !inputs.value.get().is_zero() => {
+            overlay.look_at_balance(inputs.caller);
+        }
+        FrameInput::Create(inputs) => overlay.look_at_balance(inputs.caller()),
+        FrameInput::Call(_) | FrameInput::Empty => {}
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod access;
 mod ask;
+mod batch;
 mod block;
 mod checks;
 mod codes;
@@ -71,6 +72,11 @@ pub use visibility::Leak;
 /// The deterministic half. It takes its settings at genesis and reads them from the state later.
 pub fn machine() -> Arc<dyn adapter::Machine> {
     Arc::new(machine::Ethereum::default())
+}
+
+/// As [`machine`], with threads for the execution of batches. The outcome is the same.
+pub fn machine_spread(spread: Arc<dyn adapter::Spread>) -> Arc<dyn adapter::Machine> {
+    Arc::new(machine::Ethereum::spread(spread))
 }
 
 /// The half that speaks JSON-RPC. `key` makes the names of filters unguessable: 32 random bytes,

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use adapter::{
     Access, Action, Caller, Claim, Descriptor, Exec, Filed, Kind, Lost, Machine, Memo, Outcome,
-    Reject, Ticket, Unit, View,
+    Reject, Spread, Ticket, Unit, View,
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, U256, address, keccak256};
@@ -18,15 +18,15 @@ use sha2::{Digest as _, Sha256};
 use types::{Digest, UnitId};
 
 use crate::access;
+use crate::batch::Ground;
 use crate::block;
 use crate::codes::Codes;
-use crate::execute::{Environment, Executor, Refusal, world_of};
+use crate::execute::{Environment, Executor, world_of};
 use crate::eyes;
 use crate::front::SignIn;
 use crate::overlay::Changes;
 use crate::past;
 use crate::reading;
-use crate::receipt::{Receipt, Status};
 use crate::settings::{Fork, Roots, Rules, Settings};
 use crate::state::{
     AccountRecord, CODE, META, META_RULES, META_SIGN_IN, account, domains, storage_key,
@@ -50,9 +50,19 @@ pub(crate) struct Ethereum {
     codes: Codes,
     /// The rules last read and the bytes they came from.
     rules: RwLock<Option<(Bytes, Arc<Rules>)>>,
+    /// Who lends threads, if anybody.
+    spread: Option<Arc<dyn Spread>>,
 }
 
 impl Ethereum {
+    /// With threads for the execution of batches.
+    pub(crate) fn spread(spread: Arc<dyn Spread>) -> Self {
+        Self {
+            spread: Some(spread),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn codes(&self) -> &Codes {
         &self.codes
     }
@@ -75,20 +85,13 @@ impl Ethereum {
 
     fn run(&self, units: &[Unit], exec: &mut dyn Exec) -> Result<Vec<Outcome>, Lost> {
         let rules = self.rules(exec.view())?;
-        let environment = Environment::of_batch(exec, &rules)?;
-        let mut executor = Executor::new(exec.view(), &self.codes, &rules, environment);
-        let mut outcomes = Vec::with_capacity(units.len());
-        for unit in units {
-            outcomes.push(match run_one(unit, &rules, &mut executor) {
-                Ok(receipt) => Outcome::Applied {
-                    receipt: receipt.encode(),
-                },
-                Err(Refusal::Rejected(reject)) => Outcome::Rejected(reject),
-                Err(Refusal::Suspended(call)) => Outcome::Suspended(call),
-                Err(Refusal::Lost(lost)) => return Err(lost),
-            });
-        }
-        keep(executor.into_changes(), &rules, exec)?;
+        let ground = Ground {
+            codes: &self.codes,
+            rules: &rules,
+            environment: Environment::of_batch(exec, &rules)?,
+        };
+        let (outcomes, changes) = ground.run(units, exec, self.spread.as_deref())?;
+        keep(changes, &rules, exec)?;
         Ok(outcomes)
     }
 }
@@ -103,35 +106,6 @@ fn keep(changes: Changes, rules: &Rules, exec: &mut dyn Exec) -> Result<(), Lost
     }
     changes.write(exec);
     Ok(())
-}
-
-fn run_one(unit: &Unit, rules: &Rules, executor: &mut Executor<'_>) -> Result<Receipt, Refusal> {
-    if rules.access().is_some() && reading::is_one(unit) {
-        return Ok(Receipt {
-            status: Status::Success,
-            gas_used: 0,
-            created: None,
-            logs: Vec::new(),
-        });
-    }
-    if let Some(known) = unit
-        .memo
-        .0
-        .as_ref()
-        .and_then(|memo| memo.downcast_ref::<Transaction>())
-    {
-        let result = executor.run(known.env.clone(), &known.hash, unit.caller, &unit.answers)?;
-        return Ok(Receipt::of(result));
-    }
-    let sender = Address::try_from(unit.established.as_ref()).map_err(|_| {
-        Refusal::Rejected(Reject::new(
-            Kind::Malformed,
-            "the unit came without its sender of 20 bytes",
-        ))
-    })?;
-    let decoded = Transaction::established(&unit.raw, sender, rules).map_err(Refusal::Rejected)?;
-    let result = executor.run(decoded.env, &decoded.hash, unit.caller, &unit.answers)?;
-    Ok(Receipt::of(result))
 }
 
 impl Machine for Ethereum {

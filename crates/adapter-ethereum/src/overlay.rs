@@ -4,6 +4,7 @@
 //! so the next one finds it; what changed goes to the maps once, at the end, in the order of keys.
 
 mod overrides;
+mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ use crate::state::{
     ACCOUNT, AccountRecord, CODE, STORAGE, account_record, encode_slot, slot_of, storage_key,
 };
 use crate::system::{POLICY, is_system};
+
+pub(crate) use reads::{Gathered, Reads};
 
 /// The state is gone, in the form that revm carries.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -73,6 +76,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) upgraded: Vec<Address>,
     /// Hashes of blocks that never were. `None`: no simulation of blocks runs.
     imagined: Option<BTreeMap<u64, B256>>,
+    /// If it is there, what is read is kept in it.
+    reads: Option<Reads>,
 }
 
 /// What an overlay changed, ready to be written.
@@ -97,6 +102,7 @@ impl<'a> Overlay<'a> {
             eyes: None,
             upgraded: Vec::new(),
             imagined: None,
+            reads: None,
         }
     }
 
@@ -117,7 +123,11 @@ impl<'a> Overlay<'a> {
             return Ok(code.clone());
         }
         let view = self.view;
-        self.codes.find(hash, || view.get(CODE, hash.as_slice()))
+        let code = self.codes.find(hash, || view.get(CODE, hash.as_slice()))?;
+        if let Some(reads) = &mut self.reads {
+            reads.code(hash, &code);
+        }
+        Ok(code)
     }
 
     /// Writes a slot of the POLICY contract.
@@ -148,7 +158,11 @@ impl<'a> Overlay<'a> {
     }
 
     fn held(&mut self, address: Address) -> Result<&mut Held, Lost> {
-        hold(self.view, &mut self.accounts, address)
+        let held = hold(self.view, &mut self.accounts, address)?;
+        if let Some(reads) = &mut self.reads {
+            reads.account(address, held);
+        }
+        Ok(held)
     }
 
     /// Takes over what one transaction did.
@@ -398,16 +412,26 @@ impl Database for Overlay<'_> {
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Gone> {
-        let view = self.view;
-        let held = self.held(address)?;
-        if let Some((value, _)) = held.slots.get(&slot) {
-            return Ok(*value);
-        }
-        let value = match held.stored {
-            Stored::Void => U256::ZERO,
-            Stored::Valid => slot_of(view, &address, held.generation, slot)?,
+        // What is read of the account, its generation, does not change in an overlay.
+        let held = hold(self.view, &mut self.accounts, address)?;
+        let (value, written) = match held.slots.entry(slot) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(entry) => {
+                let value = match held.stored {
+                    Stored::Void => U256::ZERO,
+                    Stored::Valid => slot_of(self.view, &address, held.generation, slot)?,
+                };
+                *entry.insert((value, false))
+            }
         };
-        held.slots.insert(slot, (value, false));
+        if let Some(reads) = &mut self.reads {
+            reads.slot(
+                address,
+                slot,
+                value,
+                !written && held.stored == Stored::Valid,
+            );
+        }
         Ok(value)
     }
 

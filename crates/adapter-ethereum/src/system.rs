@@ -87,6 +87,8 @@ struct Turn {
     answers: Vec<Answer>,
     /// The call whose answer is not there.
     wanted: Option<ExternalCall>,
+    /// A system contract was called.
+    called: bool,
 }
 
 /// Ethereum's precompiles and ours.
@@ -159,6 +161,11 @@ impl System {
     /// The call for which the transaction that ran could not go on.
     pub(crate) fn wanted(&mut self) -> Option<ExternalCall> {
         self.turn.wanted.take()
+    }
+
+    /// True if the transaction that ran called one of our system contracts.
+    pub(crate) fn was_called(&self) -> bool {
+        self.turn.called
     }
 
     /// The multiple to which the transaction that ran wants its gas rounded; 0 for none.
@@ -294,6 +301,7 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for System
         if !(self.enabled && is_system(&inputs.bytecode_address)) {
             return self.ethereum.run(context, inputs);
         }
+        self.turn.called = true;
         let done = self.call(context, inputs);
         let mut gas = Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir);
         if !gas.record_regular_cost(done.gas) {

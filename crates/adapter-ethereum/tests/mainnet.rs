@@ -1,13 +1,15 @@
 //! Real mainnet blocks through the machine.
 //!
 //! Every block runs under its own rules on its own pre-state: gas, status and log count of each
-//! transaction, the post-state, and from Byzantium on the receipts root of the real header.
+//! transaction, the post-state, and from Byzantium on the receipts root of the real header. Each block is
+//! executed by several threads, too, and comes to the same.
 
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use adapter::Outcome;
+use adapter::{Outcome, Unit};
 use adapter_ethereum::{
     Alloc, Fork, Profile, Receipt, Replay, Roots, Rules, Settings, Transaction, account, storage,
 };
@@ -15,6 +17,7 @@ use alloy_consensus::{Eip658Value, ReceiptEnvelope, ReceiptWithBloom, TxType};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::root::ordered_trie_root_with_encoder;
+use common::threads::Threads;
 use common::{Memory, batch, data, gunzip, started, unit};
 use serde_json::Value;
 
@@ -99,9 +102,10 @@ fn every_mainnet_block_replays_under_its_own_rules() {
         .collect();
     paths.sort();
     let (mut blocks, mut transactions, mut roots, mut accounts) = (0, 0, 0, 0);
+    let threads = [2, 3, 8].map(Threads::new);
     for path in &paths {
         let block: Value = serde_json::from_slice(&gunzip(path)).expect("json");
-        let (count, has_root, compared) = replay(&block, &codes)
+        let (count, has_root, compared) = replay(&block, &codes, &threads)
             .unwrap_or_else(|difference| panic!("{}: {difference}", path.display()));
         blocks += 1;
         transactions += count;
@@ -112,9 +116,50 @@ fn every_mainnet_block_replays_under_its_own_rules() {
         "{blocks} blocks, {transactions} transactions, {roots} receipts roots, {accounts} accounts compared"
     );
     assert_eq!((blocks, transactions), (58, 13_164));
+    say_counts(&threads);
 }
 
-fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> {
+fn say_counts(threads: &[Arc<Threads>]) {
+    for lent in threads {
+        let (ahead, again) = lent.counts();
+        println!(
+            "{} threads: {ahead} executed ahead, {again} of them again",
+            adapter::Spread::width(&**lent)
+        );
+        assert!(again < ahead, "some are taken over");
+    }
+}
+
+/// Executes a batch once more, with each of these threads, and compares everything.
+fn side_by_side(
+    threads: &[Arc<Threads>],
+    before: &Memory,
+    units: &[Unit],
+    outcomes: &[Outcome],
+    after: &Memory,
+) -> Result<(), String> {
+    for lent in threads {
+        let machine = adapter_ethereum::machine_spread(lent.clone());
+        let mut memory = before.clone();
+        let found = batch(&*machine, &mut memory, units);
+        if let Some(place) = (0..outcomes.len()).find(|place| found[*place] != outcomes[*place]) {
+            return Err(format!(
+                "side by side transaction {place} comes to something else"
+            ));
+        }
+        if memory.map != after.map {
+            return Err("side by side the state is another".into());
+        }
+    }
+    Ok(())
+}
+
+/// Executes a block, and executes it side by side, too.
+fn replay(
+    block: &Value,
+    codes: &Codes,
+    threads: &[Arc<Threads>],
+) -> Result<(usize, bool, usize), String> {
     let header = &block["header"];
     let fork: Fork = serde_json::from_value(block["fork"].clone()).expect("a fork");
     let (alloc, codes) = alloc(&block["pre"], codes);
@@ -168,7 +213,9 @@ fn replay(block: &Value, codes: &Codes) -> Result<(usize, bool, usize), String> 
         assert_eq!(unit.established, sender.as_slice());
         units.push(unit);
     }
+    let before = memory.clone();
     let outcomes = batch(&*machine, &mut memory, &units);
+    side_by_side(threads, &before, &units, &outcomes, &memory)?;
 
     let expected = &block["expected"];
     let status = expected["status"].as_str().expect("text").as_bytes();
@@ -291,6 +338,7 @@ fn the_2000_transactions_of_the_workload_give_the_known_results() {
     let given = workload["transactions"].as_array().expect("transactions");
     let status = expected["status"].as_str().expect("text").as_bytes();
     let (mut succeeded, mut total) = (0, 0);
+    let threads = [2, 8].map(Threads::new);
     for (b, chunk) in given.chunks(100).enumerate() {
         let units: Vec<_> = chunk
             .iter()
@@ -300,10 +348,10 @@ fn the_2000_transactions_of_the_workload_give_the_known_results() {
                 unit(&*machine, &memory, raw.0).expect("admitted")
             })
             .collect();
-        for (i, outcome) in batch(&*machine, &mut memory, &units)
-            .into_iter()
-            .enumerate()
-        {
+        let before = memory.clone();
+        let outcomes = batch(&*machine, &mut memory, &units);
+        side_by_side(&threads, &before, &units, &outcomes, &memory).expect("the same");
+        for (i, outcome) in outcomes.into_iter().enumerate() {
             let i = b * 100 + i;
             let Outcome::Applied { receipt } = outcome else {
                 panic!("transaction {i}: {outcome:?}")
@@ -331,4 +379,5 @@ fn the_2000_transactions_of_the_workload_give_the_known_results() {
     );
     assert_eq!(succeeded, number(&expected["succeeded"]));
     assert_eq!(total, number(&expected["totalGasUsed"]));
+    say_counts(&threads);
 }

@@ -12,6 +12,7 @@
 mod exchange;
 mod external;
 mod machine;
+mod spread;
 mod state;
 mod unit;
 
@@ -24,6 +25,7 @@ pub use machine::{
     Access, Action, Claim, Descriptor, DomainSpec, Env, Event, Filed, Layout, Machine,
     NOTE_BYTES_MAX, Settings,
 };
+pub use spread::Spread;
 pub use state::{Exec, Savepoint, View};
 pub use unit::{Batch, Caller, Kind, Lost, Memo, Outcome, Reject, Role, Ticket, Unit};
 

@@ -65,4 +65,9 @@ pub trait Exec: View {
 
     /// This as read access.
     fn view(&self) -> &dyn View;
+
+    /// This as read access for several threads at once, if that can be had ([`crate::Spread`]).
+    fn shared(&self) -> Option<&(dyn View + Sync)> {
+        None
+    }
 }

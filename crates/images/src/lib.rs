@@ -1,6 +1,6 @@
 //! The enclave images: `coco-manager`, and one worker for each protocol.
 //!
-//! Each is a process of its own, built from a `main` of one line, so that what is measured holds
+//! Each is a process of its own, built from a `main` of a few lines, so that what is measured holds
 //! this one thing: a manager names no adapter, a worker no ledger key. They are started by
 //! `coco-launcher` and run inside [`platform`]'s loop.
 
@@ -8,4 +8,4 @@ mod manager_process;
 mod worker_process;
 
 pub use manager_process::manager;
-pub use worker_process::worker;
+pub use worker_process::{worker, worker_with_threads};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use adapter::{Front, Machine};
+use adapter::{Front, Machine, Spread};
 use boundary::{ManagerToWorker, WorkerToManager};
-use platform::WorkerProcess;
+use platform::{Threads, WorkerProcess};
 use types::Millis;
 use worker::Worker;
 
@@ -15,6 +15,30 @@ pub fn worker(protocol: impl FnOnce([u8; 32]) -> (Arc<dyn Machine>, Box<dyn Fron
         let (machine, front) = protocol(seed);
         Process(Worker::new(machine, front))
     })
+}
+
+/// As [`worker`], for a protocol that can use threads.
+pub fn worker_with_threads(
+    protocol: impl FnOnce([u8; 32], Arc<dyn Spread>) -> (Arc<dyn Machine>, Box<dyn Front>),
+) -> ! {
+    platform::run_worker_with_threads(|seed, threads| {
+        let (machine, front) = protocol(seed, Arc::new(Lent(threads)));
+        Process(Worker::new(machine, front))
+    })
+}
+
+/// The process's threads, as an adapter knows them.
+#[derive(Debug)]
+struct Lent(Threads);
+
+impl Spread for Lent {
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.0.each(count, work);
+    }
 }
 
 struct Process(Worker);

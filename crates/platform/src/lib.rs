@@ -13,9 +13,11 @@ mod process;
 mod run;
 mod sandbox;
 mod syscalls;
+mod threads;
 mod words;
 
 pub mod launcher;
 
 pub use process::{ManagerInput, ManagerOutput, ManagerProcess, WorkerProcess};
-pub use run::{run_manager, run_worker};
+pub use run::{run_manager, run_worker, run_worker_with_threads};
+pub use threads::{THREADS_MAX, Threads};

@@ -18,7 +18,8 @@ use types::Millis;
 
 use crate::link::{Link, READ_BYTES, Reading};
 use crate::process::{ManagerInput, ManagerOutput, ManagerProcess, WorkerProcess};
-use crate::{sandbox, syscalls, words};
+use crate::threads::Threads;
+use crate::{sandbox, syscalls, threads, words};
 
 /// Descriptors that the launcher leaves to an image.
 pub(crate) const MANAGER_HOST: i32 = 3;
@@ -39,7 +40,7 @@ pub fn run_manager<P: ManagerProcess>(make: impl FnOnce() -> P) -> ! {
     words::report_panics();
     let host = inherit(MANAGER_HOST);
     let platform = inherit(MANAGER_PLATFORM);
-    let missing = sandbox::lock_down(MANAGER_PLATFORM + 1);
+    let (missing, _) = sandbox::lock_down(MANAGER_PLATFORM + 1, 1);
     words::locked(&missing);
     let mut manager = ManagerLoop::new(host, platform);
     let mut first = manager.wait_for_launch();
@@ -47,13 +48,25 @@ pub fn run_manager<P: ManagerProcess>(make: impl FnOnce() -> P) -> ! {
     manager.run(&mut make(), first)
 }
 
-/// Runs a worker image. `make` is given 32 random bytes of this start.
+/// Runs a worker image of one thread. `make` is given 32 random bytes of this start.
 pub fn run_worker<P: WorkerProcess>(make: impl FnOnce([u8; 32]) -> P) -> ! {
+    work(1, |seed, _| make(seed))
+}
+
+/// Runs a worker image with more threads for its own use: as many as the launcher says, or what suits this
+/// machine.
+pub fn run_worker_with_threads<P: WorkerProcess>(make: impl FnOnce([u8; 32], Threads) -> P) -> ! {
+    let told = std::env::args().nth(1);
+    let told = told.and_then(|threads| threads.parse().ok());
+    work(told.unwrap_or_else(threads::for_this_machine), make)
+}
+
+fn work<P: WorkerProcess>(threads: usize, make: impl FnOnce([u8; 32], Threads) -> P) -> ! {
     words::report_panics();
     let manager = inherit(WORKER_MANAGER);
-    let missing = sandbox::lock_down(WORKER_MANAGER + 1);
+    let (missing, threads) = sandbox::lock_down(WORKER_MANAGER + 1, threads);
     words::locked(&missing);
-    run_worker_loop(Link::new(manager), &mut make(draw()))
+    run_worker_loop(Link::new(manager), &mut make(draw(), threads))
 }
 
 fn inherit(number: i32) -> OwnedFd {

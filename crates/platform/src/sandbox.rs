@@ -26,14 +26,16 @@ use seccompiler::{
 };
 
 use crate::syscalls;
+use crate::threads::Threads;
 
 /// The newest Landlock version whose every right is denied. Older kernels know fewer.
 const LANDLOCK_ABI: ABI = ABI::V6;
 
-/// Shuts this process in. Descriptors from `descriptors` on are closed.
+/// Shuts this process in. Descriptors from `descriptors` on are closed. There will be `threads` threads, this
+/// one among them.
 ///
 /// Returns the names of what could not be done.
-pub(crate) fn lock_down(descriptors: RawFd) -> Vec<String> {
+pub(crate) fn lock_down(descriptors: RawFd, threads: usize) -> (Vec<String>, Threads) {
     let mut missing = Missing::default();
     missing.unless(
         "non-dumpable",
@@ -72,8 +74,10 @@ pub(crate) fn lock_down(descriptors: RawFd) -> Vec<String> {
         "non-dumpable",
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable),
     );
+    // A new thread is behind all walls of the one that started it. The filter is put around all.
+    let threads = Threads::start(threads);
     missing.unless("seccomp", filter());
-    missing.0
+    (missing.0, threads)
 }
 
 #[derive(Default)]
@@ -177,7 +181,7 @@ fn filter() -> Result<(), Unavailable> {
         architecture,
     )?;
     let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program).map_err(|_| Unavailable)
+    seccompiler::apply_filter_all_threads(&program).map_err(|_| Unavailable)
 }
 
 /// The kernel does not have it.

@@ -20,6 +20,15 @@ pub(crate) fn give_memory_back() {
     }
 }
 
+/// All threads share one heap. Heaps of their own would shrink by looking into a file.
+pub(crate) fn one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: integer arguments only; called while there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Takes over a descriptor that the parent process left at this number.
 ///
 /// # Errors
@@ -84,6 +93,8 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
 pub(crate) struct Child<'a> {
     pub(crate) image: BorrowedFd<'a>,
     pub(crate) name: &'a CStr,
+    /// What it is told besides.
+    pub(crate) argument: Option<&'a CStr>,
     /// Standard input and output.
     pub(crate) null: BorrowedFd<'a>,
     /// Standard error.
@@ -102,7 +113,8 @@ pub(crate) fn spawn(child: &Child<'_>) -> io::Result<rustix::process::Pid> {
     // Moved above every number that is wanted first, so that no dup2 overwrites a source.
     let above = RawFd::try_from(wanted.len()).expect("a handful of descriptors");
     let mut moved = vec![-1; wanted.len()];
-    let arguments = [child.name.as_ptr(), std::ptr::null()];
+    let argument = child.argument.map_or(std::ptr::null(), CStr::as_ptr);
+    let arguments = [child.name.as_ptr(), argument, std::ptr::null()];
     let environment: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: this process has one thread, and the child calls only async-signal-safe functions on
     // memory that was prepared before the fork: fcntl, dup2, prctl, fexecve, _exit.

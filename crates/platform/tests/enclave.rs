@@ -39,6 +39,10 @@ fn run_tests(filter: Option<&str>) {
             rig::a_worker_that_ends_is_reported_and_started_again,
         ),
         (
+            "threads_work_behind_the_same_walls",
+            rig::threads_work_behind_the_same_walls,
+        ),
+        (
             "a_panic_ends_the_node_and_tells_its_place",
             rig::a_panic_ends_the_node_and_tells_its_place,
         ),

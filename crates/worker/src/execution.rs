@@ -268,4 +268,8 @@ impl Exec for Execution<'_> {
     fn view(&self) -> &dyn View {
         self
     }
+
+    fn shared(&self) -> Option<&(dyn View + Sync)> {
+        Some(self)
+    }
 }

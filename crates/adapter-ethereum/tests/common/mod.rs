@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod root;
 pub mod shapes;
+pub mod threads;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -108,6 +109,9 @@ impl Exec for Memory {
     }
     fn view(&self) -> &dyn View {
         self
+    }
+    fn shared(&self) -> Option<&(dyn View + Sync)> {
+        Some(self)
     }
 }
 

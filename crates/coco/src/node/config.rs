@@ -91,6 +91,8 @@ pub(crate) struct Platform {
     pub(crate) certificates: PathBuf,
     #[serde(default = "svn")]
     pub(crate) svn: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<usize>,
 }
 
 /// Users of the processes when root starts them.

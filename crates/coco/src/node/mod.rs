@@ -281,6 +281,9 @@ fn processes(
         .arg("--platform-certificates")
         .arg(&config.platform.certificates);
     command.arg("--svn").arg(config.platform.svn.to_string());
+    if let Some(threads) = config.platform.threads {
+        command.arg("--threads").arg(threads.to_string());
+    }
     let user = config.users.enclaves.to_string();
     command.args(["--uid", &user, "--gid", &user]);
     let launcher = Process::start("coco-launcher", command, "--host-fd", manager_end)?;

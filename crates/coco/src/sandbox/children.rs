@@ -234,6 +234,7 @@ fn to_config(plan: &Plan, node: &Node, create: bool, wanted: &Sandbox) -> Result
             key: node.files.platform_key.clone(),
             certificates: node.files.platform_certificates.clone(),
             svn: 1,
+            threads: None,
         },
         users: config::Users::default(),
         log: config::Log {

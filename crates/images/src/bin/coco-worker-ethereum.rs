@@ -2,5 +2,8 @@
 
 fn main() {
     adapter_ethereum::prepare();
-    images::worker(|seed| (adapter_ethereum::machine(), adapter_ethereum::front(seed)))
+    images::worker_with_threads(|seed, threads| {
+        let machine = adapter_ethereum::machine_spread(threads);
+        (machine, adapter_ethereum::front(seed))
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::THREADS_MAX;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 coco-launcher: measures, starts and locks down the enclaves of one validating node
@@ -18,6 +20,8 @@ usage: coco-launcher --host-fd N --manager IMAGE --worker PROTOCOL=IMAGE ...
   --platform-certificates FILE  its certificates (PEM), leaf first, up to below the root that the
                                 TEE manifest names
   --svn N                       security version of this launcher's installation (default 1)
+  --threads N                   threads of a worker, with which an adapter may execute a batch; its
+                                outcome is the same (default: one less than there are cores)
   --uid N, --gid N              user and group of launcher and enclaves when started by root
                                 (default 64100 both). Must differ from the host's. Not started by
                                 root: everything stays as it is and the evidence says shared-user
@@ -38,6 +42,8 @@ pub struct Options {
     pub platform_key: PathBuf,
     pub platform_certificates: PathBuf,
     pub svn: u64,
+    /// Of a worker. `None`: it decides.
+    pub threads: Option<usize>,
     pub uid: u32,
     pub gid: u32,
 }
@@ -58,6 +64,7 @@ impl Options {
         let (mut host_fd, mut manager, mut key, mut certificates) = (None, None, None, None);
         let mut workers = Vec::new();
         let (mut svn, mut uid, mut gid) = (1, ENCLAVE_USER, ENCLAVE_USER);
+        let mut threads = None;
         while let Some(option) = arguments.next() {
             if option == "--help" || option == "-h" {
                 return Ok(None);
@@ -74,6 +81,7 @@ impl Options {
                 "--platform-key" => key = Some(value()?.into()),
                 "--platform-certificates" => certificates = Some(value()?.into()),
                 "--svn" => svn = number(&option, &value()?)?,
+                "--threads" => threads = Some(number(&option, &value()?)?),
                 "--uid" => uid = number(&option, &value()?)?,
                 "--gid" => gid = number(&option, &value()?)?,
                 _ => return Err(format!("unknown option {option}; --help lists them")),
@@ -81,6 +89,9 @@ impl Options {
         }
         if uid == 0 || gid == 0 {
             return Err("--uid and --gid must not be root's: enclaves never run as root".into());
+        }
+        if threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
+            return Err(format!("--threads takes 1 to {THREADS_MAX}"));
         }
         let need = |what: &str| format!("{what} is missing; --help lists what is needed");
         Ok(Some(Self {
@@ -90,6 +101,7 @@ impl Options {
             platform_key: key.ok_or_else(|| need("--platform-key"))?,
             platform_certificates: certificates.ok_or_else(|| need("--platform-certificates"))?,
             svn,
+            threads,
             uid,
             gid,
         }))
@@ -145,6 +157,8 @@ mod tests {
             ("--worker kv", "PROTOCOL=IMAGE"),
             ("--worker ../x=y", "not a protocol's name"),
             ("--uid 0", "never run as root"),
+            ("--threads 0", "takes 1 to 64"),
+            ("--threads 65", "takes 1 to 64"),
             ("--manger m", "unknown option --manger"),
             ("--manager m", "--host-fd is missing"),
         ] {

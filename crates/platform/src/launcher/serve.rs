@@ -54,6 +54,8 @@ struct Launcher {
     workers: BTreeMap<u64, Worker>,
     workers_started: u64,
     missing: Vec<String>,
+    /// What a worker is told of how many threads it has.
+    threads: Option<String>,
 }
 
 struct Worker {
@@ -91,7 +93,7 @@ impl Launcher {
         let mut missing = become_enclave_user(options)?;
         let (ours, theirs) = pair().map_err(|error| format!("no socket pair: {error}"))?;
         let sockets = [host.as_fd(), theirs.as_fd()];
-        let mut manager = start("coco-manager", &manager_image, &sockets)
+        let mut manager = start("coco-manager", None, &manager_image, &sockets)
             .map_err(|error| format!("cannot start the manager: {error}"))?;
         for name in manager.locked_down()? {
             if !missing.contains(&name) {
@@ -119,6 +121,7 @@ impl Launcher {
             workers: BTreeMap::new(),
             workers_started: 0,
             missing,
+            threads: options.threads.map(|threads| threads.to_string()),
         };
         launcher.introduce()?;
         Ok(launcher)
@@ -264,7 +267,7 @@ impl Launcher {
         })?;
         let (above, below) = pair().map_err(|error| format!("no socket pair: {error}"))?;
         let name = format!("coco-worker-{protocol}");
-        let mut enclave = start(&name, image, &[below.as_fd()])
+        let mut enclave = start(&name, self.threads.as_deref(), image, &[below.as_fd()])
             .map_err(|error| format!("cannot start {name}: {error}"))?;
         for missing in enclave.locked_down()? {
             if !self.missing.contains(&missing) {

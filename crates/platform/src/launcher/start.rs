@@ -27,8 +27,15 @@ pub(super) struct Enclave {
     said: Vec<u8>,
 }
 
-/// Starts an image, which finds `sockets` at descriptors 3, 4, ...
-pub(super) fn start(name: &str, image: &Image, sockets: &[BorrowedFd<'_>]) -> io::Result<Enclave> {
+/// Starts an image, which finds `sockets` at descriptors 3, 4, ..., and `argument` after its name.
+pub(super) fn start(
+    name: &str,
+    argument: Option<&str>,
+    image: &Image,
+    sockets: &[BorrowedFd<'_>],
+) -> io::Result<Enclave> {
+    let argument = argument.map(CString::new).transpose();
+    let argument = argument.map_err(io::Error::other)?;
     let (report, words) = rustix::pipe::pipe_with(
         rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK,
     )?;
@@ -40,6 +47,7 @@ pub(super) fn start(name: &str, image: &Image, sockets: &[BorrowedFd<'_>]) -> io
     let pid = syscalls::spawn(&Child {
         image: image.descriptor(),
         name: &CString::new(name).map_err(io::Error::other)?,
+        argument: argument.as_deref(),
         null: null.as_fd(),
         report: words.as_fd(),
         sockets,

@@ -17,9 +17,9 @@ pub fn manager() -> ! {
 }
 
 pub fn worker() -> ! {
-    platform::run_worker(|seed| {
+    platform::run_worker_with_threads(|seed, threads| {
         assert_ne!(seed, [0; 32]);
-        Worker
+        Worker(threads)
     })
 }
 
@@ -161,7 +161,7 @@ fn from_platform(message: PlatformToManager, out: &mut Vec<ManagerOutput>) {
     });
 }
 
-struct Worker;
+struct Worker(platform::Threads);
 
 impl WorkerProcess for Worker {
     fn handle(&mut self, now: Millis, message: ManagerToWorker, out: &mut Vec<WorkerToManager>) {
@@ -171,6 +171,10 @@ impl WorkerProcess for Worker {
         };
         match &data.data[..] {
             b"panic" => panic!("the test asked for it"),
+            b"threads" => out.push(reply(data.stream, work(&self.0))),
+            b"open-elsewhere" => self.0.each(2 * self.0.width(), &|_| {
+                crate::attacks::from_inside("open");
+            }),
             b"open" => drop(crate::attacks::from_inside("open")),
             // Ten times what it was given, so that its output fills up first.
             b"amplify" => {
@@ -183,6 +187,27 @@ impl WorkerProcess for Worker {
     }
 
     fn flush(&mut self, _now: Millis, _out: &mut Vec<WorkerToManager>) {}
+}
+
+/// All threads at once allocate, keep and free.
+fn work(threads: &platform::Threads) -> String {
+    let barrier = std::sync::Barrier::new(threads.width());
+    let sums: Vec<_> = (0..threads.width())
+        .map(|_| std::sync::OnceLock::new())
+        .collect();
+    threads.each(threads.width(), &|piece| {
+        barrier.wait();
+        let mut sum = 0;
+        for round in 0..200 {
+            let blocks: Vec<Vec<u8>> = (1..100)
+                .map(|size| vec![1; size * (round + 1) * (piece + 1)])
+                .collect();
+            sum += blocks.iter().map(|block| block.len()).sum::<usize>();
+        }
+        sums[piece].set(sum).expect("once");
+    });
+    let sum: usize = sums.iter().map(|sum| sum.get().expect("done")).sum();
+    format!("{} threads {sum}", threads.width())
 }
 
 fn reply(stream: u64, data: impl Into<Bytes>) -> WorkerToManager {

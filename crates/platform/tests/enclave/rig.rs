@@ -35,6 +35,7 @@ pub struct Setup {
     pub user: Option<u32>,
     pub key_mode: Option<u32>,
     pub manager: Option<PathBuf>,
+    pub threads: Option<usize>,
 }
 
 impl Rig {
@@ -74,6 +75,9 @@ impl Rig {
             .arg("--platform-certificates")
             .arg(&chain_file)
             .stderr(Stdio::piped());
+        if let Some(threads) = setup.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
         if let Some(user) = setup.user {
             command.uid(user).gid(user);
         }
@@ -327,6 +331,31 @@ pub fn a_worker_that_ends_is_reported_and_started_again() {
     );
     rig.send(8, "still there");
     assert_eq!(rig.text(8), "still there");
+}
+
+pub fn threads_work_behind_the_same_walls() {
+    let mut rig = Rig::start_with(&Setup {
+        threads: Some(4),
+        ..Setup::default()
+    });
+    let launched = rig.text(PLATFORM);
+    rig.send(8, "!start probe");
+    assert!(rig.text(PLATFORM).starts_with("started 1 probe"));
+    for _ in 0..5 {
+        rig.send(1000, "threads");
+        assert_eq!(rig.text(1000), "4 threads 994950000");
+    }
+    rig.send(1000, "open-elsewhere");
+    let ended = rig.text(PLATFORM);
+    assert!(
+        ended.contains("killed for a system call that the sandbox refuses"),
+        "{ended}"
+    );
+    // More threads lack nothing that one has.
+    rig.send(8, "!evidence");
+    let evidence = rig.data(PLATFORM + 1);
+    let lacks_filter = evidence.windows(7).any(|part| part == b"seccomp");
+    assert_eq!(lacks_filter, launched.contains("seccomp"));
 }
 
 pub fn a_panic_ends_the_node_and_tells_its_place() {
