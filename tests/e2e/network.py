@@ -253,3 +253,16 @@ def rpc(url, method, *params, timeout=15):
     if "error" in reply:
         raise RuntimeError(reply["error"])
     return reply["result"]
+
+
+def batch(url, calls):
+    """Answers of many calls, in order: results, or errors."""
+    body = [
+        {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
+        for place, (method, params) in enumerate(calls)
+    ]
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        replies = sorted(json.load(answer), key=lambda reply: reply["id"])
+    assert len(replies) == len(calls)
+    return replies

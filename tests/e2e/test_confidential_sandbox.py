@@ -131,6 +131,10 @@ def test_it_goes_on_in_its_directory_and_stays_confidential():
             assert first.stop() == 0, first.said()
         refused = coco("sandbox", "--dir", first.directory, "--rpc-port", free_port(8), "--profile", "transparent")
         assert refused.returncode == 2 and "is confidential" in refused.stderr
+        genesis = directory / "genesis.json"
+        genesis.write_text("{}")
+        refused = coco("sandbox", "--dir", first.directory, "--rpc-port", free_port(8), "--genesis", genesis)
+        assert refused.returncode == 2 and "has its genesis" in refused.stderr
         again = networks.Network(first.directory)
         try:
             assert again.facts["profile"] == "confidential"

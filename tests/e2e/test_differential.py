@@ -9,18 +9,16 @@ A failure prints the seed. `DIFFERENTIAL_SEED=7 DIFFERENTIAL_ROUNDS=200` runs ot
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import random
 import subprocess
-import urllib.request
 
 import processes
 import pytest
 from eth_account import Account
 from eth_utils import to_checksum_address
-from network import ROOT, free_port, rpc
+from network import ROOT, batch, free_port, rpc
 from programs import Programs
 
 HERE = pathlib.Path(__file__).parent
@@ -64,19 +62,6 @@ def anvil():
     finally:
         process.kill()
         process.wait()
-
-
-def batch(url, calls):
-    """Answers of many calls, in order: results, or errors."""
-    body = [
-        {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
-        for place, (method, params) in enumerate(calls)
-    ]
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        replies = sorted(json.load(answer), key=lambda reply: reply["id"])
-    assert len(replies) == len(calls)
-    return replies
 
 
 def comparable(receipt):

@@ -552,7 +552,10 @@ fn a_simulation_is_bounded_in_blocks_gas_and_bytes() {
         "eth_simulateV1",
         json!([{"blockStateCalls": [{"calls": [endless]}]}]),
     );
-    assert_eq!(simulated[0]["calls"][0]["error"]["code"], -32015);
+    let stopped = &simulated[0]["calls"][0]["error"];
+    assert_eq!(stopped["code"], -32015);
+    // So the specification's schema begins it.
+    assert_eq!(stopped["message"], "vm execution error: out of gas");
     assert_eq!(number(&simulated[0]["gasUsed"]), 50_000_000);
     assert_eq!(
         error(json!([{"calls": [endless, {"to": COUNTER}]}])),

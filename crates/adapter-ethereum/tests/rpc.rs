@@ -774,5 +774,17 @@ fn raw_bytes_are_those_that_are_hashed() {
     assert_eq!(size, format!("{bytes:#x}"));
     let receipts = node.ok("debug_getRawReceipts", json!(["0x1"]));
     assert_eq!(receipts.as_array().map(Vec::len), Some(1));
-    assert_eq!(node.ok("debug_getRawBlock", json!(["0x9"])), Value::Null);
+    // The specification has bytes for an answer, and no null.
+    for (method, absent, said) in [
+        ("debug_getRawHeader", json!(["0x9"]), "block not found"),
+        ("debug_getRawBlock", json!(["0x9"]), "block not found"),
+        ("debug_getRawReceipts", json!(["0x9"]), "block not found"),
+        (
+            "debug_getRawTransaction",
+            json!([B256::ZERO]),
+            "transaction not found",
+        ),
+    ] {
+        assert_eq!(node.error(method, absent), (-32000, said.to_owned()));
+    }
 }

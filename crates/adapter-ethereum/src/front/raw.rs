@@ -27,7 +27,7 @@ pub(crate) fn is_raw(method: &str) -> bool {
     .contains(&method)
 }
 
-/// Answers one of them; null for what is not there.
+/// Answers one of them. What is not there is an error: the specification's schemas have bytes, and no null.
 pub(crate) fn answer(
     session: &Session,
     context: &mut dyn Context,
@@ -37,16 +37,16 @@ pub(crate) fn answer(
     if method == "debug_getRawTransaction" {
         let hash = B256::try_from(params.hex(0)?.as_ref())
             .map_err(|_| RpcError::invalid_params("invalid argument 0: expected 32 bytes"))?;
-        let Some((batch, _, position)) = place(session, context, &hash)? else {
-            return Ok(Value::Null);
+        let raw = match place(session, context, &hash)? {
+            Some((batch, _, position)) => session.look(context.view(), |sight| {
+                show::included(&batch, position, sight).map(|i| bytes(&i.unit.raw))
+            })?,
+            None => None,
         };
-        return session.look(context.view(), |sight| {
-            show::included(&batch, position, sight).map_or(Value::Null, |i| bytes(&i.unit.raw))
-        });
+        return raw.ok_or_else(|| RpcError::server("transaction not found").into());
     }
-    let Some(stored) = find(context, params.required(0)?)? else {
-        return Ok(Value::Null);
-    };
+    let stored =
+        find(context, params.required(0)?)?.ok_or_else(|| RpcError::server("block not found"))?;
     if method == "debug_getRawHeader" {
         return Ok(bytes(&alloy_rlp::encode(&stored.header)));
     }

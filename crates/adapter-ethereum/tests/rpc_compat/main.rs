@@ -123,6 +123,20 @@ fn ask(chain: &mut Chain, request: &Value) -> Value {
     panic!("no answer");
 }
 
+/// Without the words of calls that the EVM stopped: the vectors have those of one client, the schema of the
+/// specification wants others (`vm execution error...`), which Coco says.
+fn wordless(reply: &mut Value) {
+    let result = reply.get_mut("result").and_then(Value::as_array_mut);
+    let blocks = result.into_iter().flatten();
+    let calls = blocks.filter_map(|block| block.get_mut("calls")?.as_array_mut());
+    for call in calls.flatten() {
+        let error = call.get_mut("error").and_then(Value::as_object_mut);
+        if let Some(error) = error.filter(|error| error["code"] == -32015) {
+            error.remove("message");
+        }
+    }
+}
+
 #[test]
 fn every_vector_is_answered_as_written_or_as_listed() {
     let Some(folder) = data("rpc_compat") else {
@@ -156,6 +170,8 @@ fn every_vector_is_answered_as_written_or_as_listed() {
                     error["error"].as_object_mut().map(|e| e.remove("message"));
                 }
             }
+            wordless(&mut expected);
+            wordless(&mut found);
             if vector.is_shape && !vector.name.starts_with("debug_trace") {
                 compare::shapes("", &expected, &found, &mut differences);
             } else {

@@ -58,6 +58,8 @@ pub(super) async fn with<T: Send + 'static>(
                 Profile::Confidential => OBSERVED,
             },
             genesis,
+            // No states are kept: a figure is of what a network does by default.
+            ethereum: &serde_json::Map::new(),
         },
         &images,
     )?;

@@ -83,6 +83,12 @@ pub(super) fn resume(directory: &Path, wanted: &Sandbox) -> Result<Plan, Failure
             file.display()
         ))
     })?;
+    if wanted.genesis.is_some() {
+        return Err(Failure::input(format!(
+            "the sandbox in {} has its genesis: leave --genesis out, or name another directory with --dir",
+            directory.display()
+        )));
+    }
     let mut protocols = wanted.protocols.clone();
     protocols.sort();
     if protocols != kept.protocols {

@@ -9,6 +9,7 @@ mod plan;
 mod children;
 mod gates;
 mod kept;
+mod settings;
 mod table;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,10 @@ pub(crate) struct Sandbox {
     /// what the sandbox in --dir is
     #[arg(long, value_enum)]
     pub(crate) profile: Option<Profile>,
+    /// Members of a JSON object that replace those of the Ethereum protocol's genesis settings: accounts, fork,
+    /// gas limit, statesKept, roots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
     /// Protocols that the network runs
     #[arg(long, value_delimiter = ',', default_value = "ethereum,kv")]
     pub(crate) protocols: Vec<String>,
@@ -72,6 +77,7 @@ impl Sandbox {
             dir: None,
             rpc_port: 0,
             profile: Some(Profile::Transparent),
+            genesis: None,
             protocols: protocols.to_vec(),
             images: images.map(Path::to_path_buf),
             log: "warn".into(),
@@ -157,13 +163,15 @@ pub(crate) fn plan_in(
     if kept::is_kept(directory.path()) {
         return kept::resume(directory.path(), arguments);
     }
+    let profile = arguments.profile.unwrap_or_default();
     let wish = Wish {
         nodes: usize::from(arguments.nodes),
         protocols: &arguments.protocols,
         directory: directory.path(),
-        profile: arguments.profile.unwrap_or_default(),
+        profile,
         parts,
         genesis: &BTreeMap::new(),
+        ethereum: &settings::ethereum(profile, arguments.genesis.as_deref())?,
     };
     let plan = make(&wish, images)?;
     kept::keep(&plan, directory.path())?;

@@ -50,6 +50,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) parts: &'a [Part],
     /// Settings by protocol, where they are not the sandbox's own.
     pub(crate) genesis: &'a BTreeMap<String, String>,
+    /// Members of Ethereum's, where that is the sandbox's own: they replace what is there.
+    pub(crate) ethereum: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 /// Everything that is needed to start.
@@ -265,10 +267,12 @@ fn genesis(protocol: &str, wish: &Wish<'_>, members: &[String]) -> String {
         Profile::Transparent => serde_json::json!("transparent"),
         Profile::Confidential => cast::profile(wish.parts, members),
     };
-    serde_json::json!({
+    let mut settings = serde_json::json!({
         "chainId": dev::CHAIN_ID, "alloc": alloc, "signIn": sign_in, "profile": profile,
-    })
-    .to_string()
+    });
+    let members = settings.as_object_mut().expect("made as one");
+    members.extend(wish.ethereum.clone());
+    settings.to_string()
 }
 
 fn code(images: &Images, protocols: &[String]) -> Result<CodeManifest, Failure> {
@@ -339,6 +343,7 @@ mod tests {
             profile: Profile::Confidential,
             parts: cast::CLOSED,
             genesis: &BTreeMap::new(),
+            ethereum: &serde_json::Map::new(),
         };
         let plan = make(&wish, &images(directory.path())).expect("planned");
         assert_eq!(plan.constitution.members().count(), 4);

@@ -129,7 +129,8 @@ impl Calls<'_, '_> {
                 (Bytes::new(), Some(error))
             }
             ExecutionResult::Halt { reason, .. } => {
-                let error = json!({"code": STOPPED, "message": halted(reason)});
+                let message = format!("vm execution error: {}", halted(reason));
+                let error = json!({"code": STOPPED, "message": message});
                 (Bytes::new(), Some(error))
             }
         };
