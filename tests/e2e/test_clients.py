@@ -7,16 +7,20 @@ and by WebSocket; for accounts with ether and without.
 
 import concurrent.futures
 import contextlib
+import itertools
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
+import processes
 import pytest
 from eth_account import Account
-from network import ROOT, rpc
+from network import ROOT, free_port, rpc
 from principals import POLICY, Asker, Issuer, end_users, selector, word
 from web3 import Web3
 
@@ -201,6 +205,26 @@ def run(command, case, **environment):
     return done.stdout
 
 
+@contextlib.contextmanager
+def tunnel(url, network):
+    """socat, as a tool's user would run it: plain on this machine, TLS to the node, which must be of the network."""
+    address = url.removeprefix("wss://")
+    port = free_port()
+    node = f"OPENSSL:{address},cafile={network.facts['network_certificate']},verify=1"
+    process = subprocess.Popen(["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr", node])
+
+    def listens():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+
+    try:
+        processes.wait_until("socat listens", listens)
+        yield f"ws://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
 def trusting(network):
     """The network's certificate, as each tool is told of an authority to trust: it stands beside no other."""
     certificate = network.facts["network_certificate"]
@@ -228,11 +252,11 @@ def test_a_library_deploys_uses_and_watches_a_token(confidential, ways, tmp_path
 
 
 @pytest.mark.parametrize("tool", ["cast", "forge", "hardhat"])
-def test_a_tool_deploys_and_uses_a_token(confidential, ways, tmp_path, tool):
+def test_a_tool_deploys_and_uses_a_token(shared, confidential, ways, tmp_path, tool):
     """A program for each case, on both networks at once."""
 
-    def go(place, case):
-        one = {"KEY": case["key"], "FUNDED": "1" if case["funded"] else ""} | trusting(confidential)
+    def go(place, case, **more):
+        one = more | {"KEY": case["key"], "FUNDED": "1" if case["funded"] else ""} | trusting(confidential)
         if tool == "hardhat":
             hidden = json.dumps(case["hidden"]) if case["hidden"] else ""
             one |= {"URL": case["url"], "BEARER": case["token"] or "", "HIDDEN": hidden}
@@ -252,26 +276,61 @@ def test_a_tool_deploys_and_uses_a_token(confidential, ways, tmp_path, tool):
 
     with contextlib.ExitStack() as stack:
         cases = [case for way in ways for case in stack.enter_context(way.cases())]
-        # By WebSocket Foundry's tools trust public authorities only, whatever they are told.
-        foreign = [case for case in cases if case["url"].startswith("wss")]
-        cases = [case for case in cases if case not in foreign]
+        live = [case for case in cases if case["url"].startswith("ws")]
         if tool == "hardhat":
             # It knows HTTP only.
-            cases = [case for case in cases if case["url"].startswith("http")]
+            cases = [case for case in cases if case not in live]
             run([MODULES / ".bin" / "hardhat", "--config", "clients/hardhat/hardhat.config.cjs", "compile"], "compile")
+            with pytest.raises(AssertionError, match="the URL must start with `http:` or `https:`"):
+                go(0, live[0])
+        else:
+            # By WebSocket Foundry's tools trust public authorities only, whatever they are told.
+            foreign = next(case for case in live if case["url"].startswith("wss"))
+            if tool == "cast":
+                for flag in ({}, {"ETH_RPC_ACCEPT_INVALID_CERTS": "true"}):
+                    with pytest.raises(AssertionError, match="invalid peer certificate: UnknownIssuer"):
+                        go(0, foreign, **flag)
+            if tool == "cast":
+                elsewhere = stack.enter_context(tunnel(foreign["url"], shared))
+                with pytest.raises(AssertionError):
+                    go(0, foreign | {"url": elsewhere})
+            near = stack.enter_context(tunnel(foreign["url"], confidential))
+            cases = [case | {"url": near} if case["url"] == foreign["url"] else case for case in cases]
         first, *more = enumerate(cases)
-        # The first compiles; the others find what it made. Then one after the other on each network: what a script of
-        # forge forks is the state of one block, which is gone when somebody else's transaction makes the next.
+        # The first compiles; the others find what it made. Then all at once on the transparent network, and one after the
+        # other on the confidential one: what a script of forge forks is the state of one block, which is shown there to
+        # nobody but auditors once somebody else's transaction has made the next.
         said = [go(*first)]
-        queues = [[one for one in more if (one[1]["hidden"] is None) == is_open] for is_open in (True, False)]
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        open_, closed = ([one for one in more if (one[1]["hidden"] is None) == is_open] for is_open in (True, False))
+        queues = [[one] for one in open_] + [closed]
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
             for done in pool.map(lambda queue: [go(*one) for one in queue], queues):
                 said += done
-        if tool == "cast":
-            with pytest.raises(AssertionError, match="invalid peer certificate: UnknownIssuer"):
-                go(0, foreign[0])
     expected = "passing" if tool == "hardhat" else f"{tool}: all as expected"
-    assert len(cases) == (6 if tool == "hardhat" else 10) and all(expected in text for text in said), said
+    assert len(cases) == (6 if tool == "hardhat" else 12) and all(expected in text for text in said), said
+
+
+def test_a_script_keeps_to_its_block_while_others_send(shared, contracts, tmp_path):
+    """On a transparent sandbox: it keeps the states of the blocks before (`statesKept`)."""
+    other = Account.create()
+    done = threading.Event()
+
+    def send():
+        """One block after the other; gives how many."""
+        for nonce in itertools.count():
+            if done.is_set():
+                return nonce
+            made = {"chainId": 31337, "nonce": nonce, "to": other.address, "value": 0, "gas": 21000, "gasPrice": 0}
+            rpc(shared.rpc, "eth_sendRawTransaction", "0x" + other.sign_transaction(made).raw_transaction.hex())
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(send)
+        try:
+            key = "0x" + bytes(Account.create().key).hex()
+            said = run(["clients/forge.sh"], "forge", URL=shared.rpc, KEY=key, FUNDED="", HIDDEN="", OUT=tmp_path)
+        finally:
+            done.set()
+    assert "forge: all as expected" in said and sent.result() > 10
 
 
 def test_the_page_names_the_versions_that_are_tested():
