@@ -401,6 +401,15 @@ def talk(tmp_path_factory):
         yield talk
 
 
+@pytest.fixture(scope="module")
+def closed():
+    with networks.running("--nodes", "1", "--protocols", "ethereum", "--profile", "confidential") as network:
+        talk, world = Talk(network.rpc), World(network)
+        for method, params in world.asked():
+            talk.ask(method, params)
+        yield talk
+
+
 @pytest.fixture(scope="module", params=["published", "assembled"])
 def specification(request):
     if request.param == "published":
@@ -409,6 +418,12 @@ def specification(request):
     if not CLONE:
         pytest.skip("COCO_EXECUTION_APIS names no clone of github.com/ethereum/execution-apis")
     return schemas.assembled(CLONE)
+
+
+def allowed(specification):
+    """What DIFFERENCES lists of these schemas: method and fault."""
+    listed = [(methods, whats) for where, _, methods, whats in DIFFERENCES if where == specification.name]
+    return {one for methods, whats in listed for one in itertools.product(methods, whats)}
 
 
 def faults(specification, said):
@@ -440,14 +455,23 @@ def faults(specification, said):
 
 def test_every_reply_is_as_the_specification_says(talk, specification):
     found = faults(specification, talk.said)
-    allowed = {one for where, _, methods, whats in DIFFERENCES if where == specification.name for one in itertools.product(methods, whats)}
     more = [
         f"{method}: {what}\n    {json.dumps(params)[:300]}\n    {json.dumps(reply)[:1500]}"
         for (method, what), (params, reply) in found.items()
-        if (method, what) not in allowed
+        if (method, what) not in allowed(specification)
     ]
     assert not more, "\n".join(more)
-    assert allowed <= set(found), f"not otherwise any more: {allowed - set(found)}"
+    assert allowed(specification) <= set(found), f"not otherwise any more: {allowed(specification) - set(found)}"
+
+
+def test_so_is_every_reply_of_a_confidential_network(closed, specification):
+    """To one party, of its own doings: what is denied has the form of what is not there."""
+    found = faults(specification, closed.said)
+    assert set(found) <= allowed(specification), set(found) - allowed(specification)
+    codes = {method: reply["error"]["code"] for method, _, reply in closed.said if "error" in reply}
+    assert codes["eth_simulateV1"] == codes["debug_traceTransaction"] == codes["txpool_content"] == -32004
+    results = {method for method, _, reply in closed.said if reply.get("result") not in (None, [])}
+    assert {"eth_getTransactionReceipt", "eth_getLogs", "eth_call", "eth_getBlockByHash"} <= results
 
 
 def test_every_method_of_the_specification_was_asked_and_answered(talk, specification):

@@ -3,21 +3,14 @@
 
 mod common;
 
-use std::cell::RefCell;
-
 use adapter_ethereum::{Roots, dev};
-use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_trie::proof::verify_proof;
 use alloy_trie::{Nibbles, TrieAccount};
-use common::shapes::Shapes;
+use common::node::{COUNTER, Node, REVERTER, number};
 use serde_json::{Value, json};
 use worker::solo::Solo;
 
-/// Stores and logs: slot 0 counts calls, the log's topic is the caller.
-const COUNTER: Address = Address::repeat_byte(0xc1);
-/// Reverts with Error("no").
-const REVERTER: Address = Address::repeat_byte(0xc2);
 /// Calls the counter, then reverts if it was given data.
 const CALLER: Address = Address::repeat_byte(0xc3);
 /// Never ends.
@@ -27,26 +20,15 @@ const DICE: Address = Address::repeat_byte(0xc7);
 /// Copies memory until its gas is used up.
 const STOREY: Address = Address::repeat_byte(0xc5);
 
-struct Node {
-    solo: RefCell<Solo>,
-    shapes: Shapes,
-}
-
 impl Node {
     /// With plain roots and the states of 8 blocks.
     fn new() -> Self {
-        Self::with(Roots::Plain, 8)
+        Self::keeping(Roots::Plain, 8)
     }
 
-    fn with(roots: Roots, states_kept: u64) -> Self {
-        let mut settings = dev::settings(dev::CHAIN_ID);
-        settings.rules.roots = roots;
-        settings.rules.states_kept = states_kept;
-        let error = format!("08c379a0{:064x}{:064x}6e6f{:060x}", 32, 2, 0);
+    fn keeping(roots: Roots, states_kept: u64) -> Self {
         let counter = hex::encode(COUNTER);
-        for (address, code) in [
-            (COUNTER, "5f546001015f55335f5fa15f545f5260205ff3".to_owned()),
-            (REVERTER, format!("6064600a5f3960645ffd{error}")),
+        let more = [
             (
                 CALLER,
                 format!("5f5f5f5f5f73{counter}5af1503615602557 5f5ffd5b00").replace(' ', ""),
@@ -54,75 +36,11 @@ impl Node {
             (ENDLESS, "5b5f56".to_owned()),
             (DICE, "445f5fa100".to_owned()),
             (STOREY, "5b5a5f526103e85f5f375f56".to_owned()),
-        ] {
-            settings.alloc.insert(
-                address,
-                adapter_ethereum::Alloc {
-                    code: Some(hex::decode(code).expect("hex").into()),
-                    nonce: 1,
-                    ..Default::default()
-                },
-            );
-        }
-        let solo = Solo::new(
-            adapter_ethereum::machine(),
-            adapter_ethereum::front([5; 32]),
-            settings.to_json(),
-        );
-        Self {
-            solo: RefCell::new(solo),
-            shapes: Shapes::new(),
-        }
-    }
-
-    fn reply(&self, method: &str, params: Value) -> Value {
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let response = self.solo.borrow_mut().http("POST", "/", call.to_string());
-        assert_eq!(response.status, 200);
-        let reply: Value = serde_json::from_slice(&response.body).expect("json");
-        if !method.starts_with("coco_") {
-            let checked = self.shapes.check(method, &reply);
-            checked.unwrap_or_else(|what| panic!("{what}\n{call}\n{reply}"));
-        }
-        reply
-    }
-
-    fn ok(&self, method: &str, params: Value) -> Value {
-        let reply = self.reply(method, params);
-        assert!(reply.get("error").is_none(), "{method}: {reply}");
-        reply["result"].clone()
-    }
-
-    fn error(&self, method: &str, params: Value) -> (i64, String) {
-        let reply = self.reply(method, params);
-        let error = &reply["error"];
-        (
-            error["code"].as_i64().unwrap_or_else(|| panic!("{reply}")),
-            error["message"].as_str().expect("text").into(),
-        )
-    }
-
-    fn signed(&self, from: usize, nonce: u64, to: TxKind, input: Vec<u8>) -> Bytes {
-        let transaction = TxEip1559 {
-            chain_id: dev::CHAIN_ID,
-            nonce,
-            gas_limit: 1_000_000,
-            max_fee_per_gas: 1_000_000_000,
-            to,
-            input: input.into(),
-            ..Default::default()
-        };
-        dev::sign(transaction, &dev::ACCOUNTS[from].key).into()
-    }
-
-    /// The hash of the next transaction of an account, committed.
-    fn send(&self, from: usize, to: TxKind, input: Vec<u8>) -> B256 {
-        let address = dev::ACCOUNTS[from].address;
-        let nonce = self.ok("eth_getTransactionCount", json!([address, "latest"]));
-        let raw = self.signed(from, number(&nonce), to, input);
-        let hash = self.ok("eth_sendRawTransaction", json!([raw]));
-        assert_eq!(hash, json!(keccak256(&raw)));
-        keccak256(&raw)
+        ];
+        Self::with(&more, |rules| {
+            rules.roots = roots;
+            rules.states_kept = states_kept;
+        })
     }
 
     /// Submits what has to wait, and leaves it waiting.
@@ -138,11 +56,6 @@ impl Node {
         solo.advance(250);
         let _ = solo.received(2);
     }
-}
-
-fn number(value: &Value) -> u64 {
-    let text = value.as_str().expect("a quantity");
-    u64::from_str_radix(&text[2..], 16).expect("a quantity")
 }
 
 #[test]
@@ -340,7 +253,7 @@ fn a_trace_tells_each_step_and_each_call() {
 
 #[test]
 fn old_states_are_there_for_as_many_blocks_as_are_kept() {
-    let node = Node::with(Roots::Keyed, 3);
+    let node = Node::keeping(Roots::Keyed, 3);
     let hashes: Vec<_> = (0..6)
         .map(|_| node.send(0, TxKind::Call(COUNTER), vec![]))
         .collect();
@@ -393,7 +306,7 @@ fn old_states_are_there_for_as_many_blocks_as_are_kept() {
 
 #[test]
 fn traces_without_kept_states_say_what_is_missing() {
-    let node = Node::with(Roots::Keyed, 0);
+    let node = Node::keeping(Roots::Keyed, 0);
     let hash = node.send(0, TxKind::Call(COUNTER), vec![]);
     let (code, message) = node.error("debug_traceTransaction", json!([hash]));
     assert_eq!(code, -32000);
@@ -628,7 +541,7 @@ fn proofs_lead_to_the_root_of_their_block() {
         (value("0x1"), value("latest")),
         (json!("0x1"), json!("0x3"))
     );
-    let keyed = Node::with(Roots::Keyed, 0);
+    let keyed = Node::keeping(Roots::Keyed, 0);
     assert_eq!(keyed.error("eth_getProof", json!([COUNTER, []])).0, -32004);
 }
 
@@ -685,11 +598,7 @@ fn the_fork_is_a_setting_and_the_newest_by_default() {
     let node = |fork: &str| {
         let json = format!(r#"{{"chainId": 31337{fork}, "alloc": {{}}}}"#);
         let machine = adapter_ethereum::machine();
-        let solo = Solo::new(machine, adapter_ethereum::front([5; 32]), json);
-        Node {
-            solo: RefCell::new(solo),
-            shapes: Shapes::new(),
-        }
+        Node::of(Solo::new(machine, adapter_ethereum::front([5; 32]), json))
     };
     // CLZ (EIP-7939) came with Osaka; BLS12-381 (EIP-2537) with Prague.
     let clz = json!([{"input": "0x60011e5f5260205ff3"}]);
@@ -734,14 +643,11 @@ fn the_deepest_calls_are_traced() {
         "alloc": {deep.to_string(): {"nonce": "0x1", "code": "0x5f5f5f5f5f305af100"}}
     });
     let machine = adapter_ethereum::machine();
-    let node = Node {
-        solo: RefCell::new(Solo::new(
-            machine,
-            adapter_ethereum::front([5; 32]),
-            json.to_string(),
-        )),
-        shapes: Shapes::new(),
-    };
+    let node = Node::of(Solo::new(
+        machine,
+        adapter_ethereum::front([5; 32]),
+        json.to_string(),
+    ));
     for tracer in ["callTracer", "flatCallTracer"] {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "debug_traceCall",
             "params": [{"to": deep}, "latest", {"tracer": tracer}]});
@@ -753,7 +659,7 @@ fn the_deepest_calls_are_traced() {
 
 #[test]
 fn a_node_restored_from_a_snapshot_traces_the_same() {
-    let node = Node::with(Roots::Keyed, 4);
+    let node = Node::keeping(Roots::Keyed, 4);
     let hash = node.send(0, TxKind::Call(DICE), vec![]);
     node.send(0, TxKind::Call(COUNTER), vec![]);
     let with_log = json!({"tracer": "callTracer", "tracerConfig": {"withLog": true}});
@@ -776,10 +682,7 @@ fn a_node_restored_from_a_snapshot_traces_the_same() {
             bodies,
         )
     };
-    let other = Node {
-        solo: RefCell::new(restored),
-        shapes: Shapes::new(),
-    };
+    let other = Node::of(restored);
     assert_eq!(
         other.ok("debug_traceTransaction", json!([hash, with_log])),
         traced

@@ -2,112 +2,15 @@
 
 mod common;
 
-use std::cell::RefCell;
-
 use adapter_ethereum::dev;
-use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use common::data;
+use common::node::{COUNTER, Node, REVERTER};
 use serde_json::{Value, json};
-use worker::solo::Solo;
-
-/// Stores and logs: slot 0 counts calls, the log's topic is the caller.
-const COUNTER: Address = Address::repeat_byte(0xc1);
-/// Reverts with Error("no").
-const REVERTER: Address = Address::repeat_byte(0xc2);
-
-struct Node(RefCell<Solo>);
 
 impl Node {
     fn new() -> Self {
-        let mut settings = dev::settings(dev::CHAIN_ID);
-        let error = format!("08c379a0{:064x}{:064x}6e6f{:060x}", 32, 2, 0);
-        for (address, code) in [
-            (COUNTER, "5f546001015f55335f5fa15f545f5260205ff3".to_owned()),
-            (REVERTER, format!("6064600a5f3960645ffd{error}")),
-        ] {
-            let code = Some(hex::decode(code).expect("hex").into());
-            settings.alloc.insert(
-                address,
-                adapter_ethereum::Alloc {
-                    code,
-                    nonce: 1,
-                    ..Default::default()
-                },
-            );
-        }
-        let solo = Solo::new(
-            adapter_ethereum::machine(),
-            adapter_ethereum::front([5; 32]),
-            settings.to_json(),
-        );
-        Self(RefCell::new(solo))
-    }
-
-    fn post(&self, body: impl AsRef<[u8]>) -> Value {
-        let response = self.0.borrow_mut().http("POST", "/", body);
-        assert_eq!(response.status, 200);
-        serde_json::from_slice(&response.body).expect("json")
-    }
-
-    fn call(&self, method: &str, params: Value) -> Value {
-        let reply = self.post(
-            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string(),
-        );
-        assert_eq!(
-            (&reply["jsonrpc"], &reply["id"]),
-            (&json!("2.0"), &json!(1)),
-            "{reply}"
-        );
-        reply
-    }
-
-    fn ok(&self, method: &str, params: Value) -> Value {
-        let reply = self.call(method, params);
-        assert!(reply.get("error").is_none(), "{method}: {reply}");
-        reply["result"].clone()
-    }
-
-    /// Code and message.
-    fn error(&self, method: &str, params: Value) -> (i64, String) {
-        let reply = self.call(method, params);
-        let error = &reply["error"];
-        (
-            error["code"].as_i64().unwrap_or_else(|| panic!("{reply}")),
-            error["message"].as_str().expect("text").into(),
-        )
-    }
-
-    fn nonce(&self, from: usize) -> u64 {
-        let count = self.ok(
-            "eth_getTransactionCount",
-            json!([dev::ACCOUNTS[from].address, "latest"]),
-        );
-        u64::from_str_radix(count.as_str().expect("text").trim_start_matches("0x"), 16)
-            .expect("hex")
-    }
-
-    fn signed(&self, from: usize, nonce: u64, to: TxKind, input: Vec<u8>) -> Bytes {
-        let transaction = TxEip1559 {
-            chain_id: dev::CHAIN_ID,
-            nonce,
-            gas_limit: 3_000_000,
-            max_fee_per_gas: 1_000_000_000,
-            to,
-            input: input.into(),
-            ..Default::default()
-        };
-        dev::sign(transaction, &dev::ACCOUNTS[from].key).into()
-    }
-
-    /// Sends and gives the receipt.
-    fn send(&self, from: usize, to: TxKind, input: Vec<u8>) -> Value {
-        let raw = self.signed(from, self.nonce(from), to, input);
-        let hash = self.ok("eth_sendRawTransaction", json!([raw]));
-        assert_eq!(hash, json!(keccak256(&raw)));
-        let receipt = self.ok("eth_getTransactionReceipt", json!([hash]));
-        assert!(receipt.is_object(), "answered before the commit");
-        receipt
+        Self::with(&[], |_| ())
     }
 }
 
@@ -173,7 +76,7 @@ fn a_wallet_finds_what_it_asks_first() {
 #[test]
 fn a_transaction_is_found_in_every_way() {
     let node = Node::new();
-    let receipt = node.send(0, TxKind::Call(COUNTER), vec![]);
+    let receipt = node.receipt(0, TxKind::Call(COUNTER), vec![]);
     let (hash, block) = (&receipt["transactionHash"], &receipt["blockHash"]);
     assert_eq!(receipt["status"], "0x1");
     assert_eq!(receipt["gasUsed"], receipt["cumulativeGasUsed"]);
@@ -247,13 +150,13 @@ fn a_transaction_is_found_in_every_way() {
 #[test]
 fn failures_tell_why() {
     let node = Node::new();
-    let receipt = node.send(0, TxKind::Call(REVERTER), vec![]);
+    let receipt = node.receipt(0, TxKind::Call(REVERTER), vec![]);
     assert_eq!(
         (&receipt["status"], &receipt["logs"]),
         (&json!("0x0"), &json!([]))
     );
     for method in ["eth_call", "eth_estimateGas"] {
-        let reply = node.call(method, json!([{"to": REVERTER}, "latest"]));
+        let reply = node.reply(method, json!([{"to": REVERTER}, "latest"]));
         assert_eq!(reply["error"]["code"], 3);
         assert_eq!(reply["error"]["message"], "execution reverted: no");
         assert!(
@@ -335,13 +238,13 @@ fn malformed_requests_get_the_codes_of_the_specification() {
     );
     // A notification is not answered.
     let response =
-        node.0
+        node.solo
             .borrow_mut()
             .http("POST", "/", r#"{"jsonrpc":"2.0","method":"eth_chainId"}"#);
     assert!(response.status == 200 && response.body.is_empty());
-    let preflight = node.0.borrow_mut().http("OPTIONS", "/", "");
+    let preflight = node.solo.borrow_mut().http("OPTIONS", "/", "");
     assert_eq!(preflight.status, 204);
-    assert_eq!(node.0.borrow_mut().http("GET", "/", "").status, 405);
+    assert_eq!(node.solo.borrow_mut().http("GET", "/", "").status, 405);
 }
 
 #[test]
@@ -390,7 +293,7 @@ fn a_send_that_waits_for_a_nonce_is_answered_on_admission() {
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut solo = node.0.borrow_mut();
+    let mut solo = node.solo.borrow_mut();
     assert!(
         solo.bytes(2, request.into_bytes()).is_empty(),
         "nothing is known yet"
@@ -405,7 +308,7 @@ fn a_send_that_waits_for_a_nonce_is_answered_on_admission() {
     // It is shown to who asks for it, and counts as pending once the gap is filled.
     let waiting = node.ok("eth_getTransactionByHash", json!([keccak256(&raw)]));
     assert_eq!(waiting["blockNumber"], Value::Null);
-    node.send(0, TxKind::Call(COUNTER), vec![]);
+    node.receipt(0, TxKind::Call(COUNTER), vec![]);
     assert_eq!(node.nonce(0), 2);
 }
 
@@ -417,9 +320,9 @@ fn logs_are_found_by_pattern_range_and_filter() {
     let by_hash = node.ok("eth_newPendingTransactionFilter", json!([]));
     assert_ne!(by_block, by_log);
     let receipts: Vec<Value> = [0, 1, 0]
-        .map(|from| node.send(from, TxKind::Call(COUNTER), vec![]))
+        .map(|from| node.receipt(from, TxKind::Call(COUNTER), vec![]))
         .into();
-    node.send(2, TxKind::Call(dev::ACCOUNTS[0].address), vec![]);
+    node.receipt(2, TxKind::Call(dev::ACCOUNTS[0].address), vec![]);
 
     let topic = dev::ACCOUNTS[0].address.into_word();
     let all = node.ok(
@@ -529,7 +432,7 @@ fn the_ledgers_receipt_comes_with_the_parts_of_its_claim() {
     }
     let unknown = node.ok("coco_getReceipt", json!([B256::repeat_byte(9)]));
     assert_eq!(unknown, Value::Null);
-    node.0.borrow_mut().leaderless = true;
+    node.solo.borrow_mut().leaderless = true;
     let refused = node.error("coco_getReceipt", json!([keccak256(&raws[0])]));
     assert_eq!(refused, (-32000, "not signed yet".to_owned()));
 }
@@ -537,11 +440,11 @@ fn the_ledgers_receipt_comes_with_the_parts_of_its_claim() {
 #[test]
 fn a_linear_read_asks_the_leader_first() {
     let node = Node::new();
-    node.send(0, TxKind::Call(COUNTER), vec![]);
+    node.receipt(0, TxKind::Call(COUNTER), vec![]);
     let body =
         json!({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}).to_string();
     let response = node
-        .0
+        .solo
         .borrow_mut()
         .http_with("POST", "/", &[("coco-read", "linear")], body);
     let reply: Value = serde_json::from_slice(&response.body).expect("json");
@@ -609,7 +512,7 @@ fn subscribers_hear_of_blocks_and_logs() {
     let node = Node::new();
     let stream = 4;
     {
-        let mut solo = node.0.borrow_mut();
+        let mut solo = node.solo.borrow_mut();
         solo.open(stream, "eve");
         let upgrade = "GET / HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let answer = String::from_utf8(solo.bytes(stream, upgrade).to_vec()).expect("text");
@@ -618,15 +521,15 @@ fn subscribers_hear_of_blocks_and_logs() {
     let ask = |method: &str, params: Value| {
         let call =
             json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        texts(&node.0.borrow_mut().bytes(stream, frame(&call))).remove(0)["result"].clone()
+        texts(&node.solo.borrow_mut().bytes(stream, frame(&call))).remove(0)["result"].clone()
     };
     assert_eq!(ask("eth_chainId", json!([])), "0x7a69");
     let heads = ask("eth_subscribe", json!(["newHeads"]));
     let logs = ask("eth_subscribe", json!(["logs", {"address": COUNTER}]));
     let hashes = ask("eth_subscribe", json!(["newPendingTransactions"]));
 
-    let receipt = node.send(0, TxKind::Call(COUNTER), vec![]);
-    let mut told = texts(&node.0.borrow_mut().received(stream));
+    let receipt = node.receipt(0, TxKind::Call(COUNTER), vec![]);
+    let mut told = texts(&node.solo.borrow_mut().received(stream));
     assert!(
         told.iter()
             .all(|message| message["method"] == "eth_subscription")
@@ -652,8 +555,8 @@ fn subscribers_hear_of_blocks_and_logs() {
     assert_eq!(ask("eth_unsubscribe", json!([heads])), true);
     assert_eq!(ask("eth_unsubscribe", json!([logs])), true);
     assert_eq!(ask("eth_unsubscribe", json!([heads])), false);
-    node.send(0, TxKind::Call(COUNTER), vec![]);
-    assert_eq!(texts(&node.0.borrow_mut().received(stream)).len(), 1);
+    node.receipt(0, TxKind::Call(COUNTER), vec![]);
+    assert_eq!(texts(&node.solo.borrow_mut().received(stream)).len(), 1);
 }
 
 #[test]
@@ -678,7 +581,7 @@ fn an_openzeppelin_token_works() {
         "eth_estimateGas",
         json!([{"from": dev::ACCOUNTS[0].address, "data": Bytes::from(code.clone())}]),
     );
-    let receipt = node.send(0, TxKind::Create, code);
+    let receipt = node.receipt(0, TxKind::Create, code);
     assert_eq!(receipt["status"], "0x1");
     let used = |value: &Value| {
         u64::from_str_radix(value.as_str().expect("text").trim_start_matches("0x"), 16)
@@ -715,7 +618,7 @@ fn an_openzeppelin_token_works() {
         ]
         .concat()
     };
-    let receipt = node.send(0, TxKind::Call(address), transfer(250));
+    let receipt = node.receipt(0, TxKind::Call(address), transfer(250));
     assert_eq!(receipt["logs"][0]["topics"][2], json!(word(bob)));
     assert_eq!(balance(bob), format!("0x{:064x}", 250));
     assert_eq!(
@@ -724,7 +627,7 @@ fn an_openzeppelin_token_works() {
     );
 
     let too_much = json!([{"from": dev::ACCOUNTS[2].address, "to": address, "data": Bytes::from(transfer(1))}, "latest"]);
-    let reply = node.call("eth_call", too_much);
+    let reply = node.reply("eth_call", too_much);
     // ERC20InsufficientBalance(address,uint256,uint256)
     assert!(
         reply["error"]["data"]
@@ -733,7 +636,7 @@ fn an_openzeppelin_token_works() {
             .starts_with("0xe450d38c"),
         "{reply}"
     );
-    let failed = node.send(2, TxKind::Call(address), transfer(1));
+    let failed = node.receipt(2, TxKind::Call(address), transfer(1));
     assert_eq!(failed["status"], "0x0");
 }
 
@@ -756,7 +659,7 @@ fn calls_take_access_lists() {
 #[test]
 fn raw_bytes_are_those_that_are_hashed() {
     let node = Node::new();
-    let receipt = node.send(0, TxKind::Call(COUNTER), vec![]);
+    let receipt = node.receipt(0, TxKind::Call(COUNTER), vec![]);
     let keccak = |bytes: &Value| -> Value {
         let bytes: Bytes = serde_json::from_value(bytes.clone()).expect("hexadecimal");
         json!(keccak256(bytes))

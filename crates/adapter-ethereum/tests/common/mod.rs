@@ -1,8 +1,9 @@
-//! A state in one map and the way to the shared test data.
+//! A state in one map, a node that serves, and the way to the shared test data.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod archive;
+pub mod node;
 pub mod root;
 pub mod shapes;
 pub mod threads;
