@@ -88,6 +88,24 @@ def toml(value, path=()):
     return text + "".join(toml(part, (*path, key)) for key, part in deeper)
 
 
+def configuration(network, owner, listen, clients, **more):
+    """What the owner of a node writes down: where the node listens, to other nodes and to clients; `more` replaces members."""
+    files = network.actors[owner]
+    protocol = {"listen": clients, "settings": str(network.directory / f"{network.protocol}.json")}
+    return {
+        "owner": owner,
+        "address": listen["node"],
+        "directory": "data",
+        "constitution": str(network.constitution),
+        "peers": [address for name, address in network.addresses.items() if name != owner],
+        "images": str(RELEASE),
+        "listen": listen,
+        "protocols": {network.protocol: protocol},
+        "agent": {"identity": files["agent"], "share_key": files["share"]},
+        "platform": {"key": files["platform_key"], "certificates": files["platform_certificates"]},
+    } | more
+
+
 class ByHand:
     """Two running nodes, and a place in the constitution for a third."""
 
@@ -144,32 +162,13 @@ class ByHand:
 
     def start(self, owner, create=False, into=None, **changes):
         """Starts a node; changes replace what its owner would have configured."""
-        files = self.actors[owner]
-        config = {
-            "owner": owner,
-            "address": self.addresses[owner],
-            "directory": "data",
-            "constitution": str(self.constitution),
-            "create": create,
-            "peers": [a for name, a in self.addresses.items() if name != owner][:2],
-            "images": str(RELEASE),
-            "listen": {
-                "node": self.addresses[owner],
-                "admin": f"127.0.0.1:{free_port()}",
-                "metrics": f"127.0.0.1:{free_port()}",
-            },
-            "protocols": {
-                self.protocol: {
-                    "listen": f"127.0.0.1:{free_port()}",
-                    "settings": str(self.directory / f"{self.protocol}.json"),
-                }
-            },
-            "agent": {"identity": files["agent"], "share_key": files["share"]},
-            "platform": {
-                "key": files["platform_key"],
-                "certificates": files["platform_certificates"],
-            },
+        listen = {
+            "node": self.addresses[owner],
+            "admin": f"127.0.0.1:{free_port()}",
+            "metrics": f"127.0.0.1:{free_port()}",
         }
+        peers = [address for name, address in self.addresses.items() if name != owner][:2]
+        config = configuration(self, owner, listen, f"127.0.0.1:{free_port()}", create=create, peers=peers)
         for key, value in changes.items():
             config[key] = config[key] | value if isinstance(value, dict) else value
         return Started(self.directory / (into or owner), config)
@@ -184,12 +183,13 @@ MAY_BE_MISSING = ["landlock", "memory-deny-write-execute", "cgroup-namespace"]
 
 
 @contextlib.contextmanager
-def running():
+def running(make=ByHand):
+    """A fresh network in a fresh directory, gone at the end, shown if the test failed."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="coco-e2e-"))
     directory.chmod(0o711)
     network = None
     try:
-        network = ByHand(directory)
+        network = make(directory)
         yield network
     except BaseException:
         for log in sorted(directory.glob("*/log.txt")):

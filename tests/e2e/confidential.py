@@ -1,10 +1,6 @@
 """A confidential Ethereum network of three nodes and two participants, made as its operators make it."""
 
-import contextlib
 import json
-import pathlib
-import shutil
-import tempfile
 
 import byhand
 import network as networks
@@ -64,19 +60,5 @@ class Confidential(byhand.ByHand):
         super().stop()
 
 
-@contextlib.contextmanager
 def running():
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="coco-e2e-"))
-    directory.chmod(0o711)
-    network = None
-    try:
-        network = Confidential(directory)
-        yield network
-    except BaseException:
-        for log in sorted(directory.glob("*/log.txt")):
-            print(f"--- {log}", *log.read_text(errors="replace").splitlines()[-25:], sep="\n")
-        raise
-    finally:
-        if network is not None:
-            network.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    return byhand.running(Confidential)

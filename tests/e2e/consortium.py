@@ -1,17 +1,14 @@
 """A consortium of real nodes, and what its members do: propose, vote, fetch, approve, start nodes."""
 
-import contextlib
 import json
 import pathlib
-import shutil
 import subprocess
-import tempfile
 import tomllib
 
 import byhand
 import isolated
 import processes
-from network import RELEASE, coco
+from network import coco
 
 
 class Member(isolated.Restartable):
@@ -48,18 +45,9 @@ class Newcomer(Member):
         self.ports = {"kv": machine.kv}
         self.directory = network.directory / name
         self.directory.mkdir()
-        config = {
-            "owner": owner,
-            "address": machine.node,
-            "directory": "data",
-            "constitution": "nothing-approved-yet",
-            "peers": list(network.addresses.values()),
-            "images": str(RELEASE),
-            "listen": {"node": machine.node, "admin": machine.admin, "metrics": machine.metrics},
-            "protocols": {"kv": {"listen": machine.kv, "settings": str(network.directory / "kv.json")}},
-            "agent": {"identity": self.files["agent"], "share_key": self.files["share"]},
-            "platform": {"key": self.files["platform_key"], "certificates": self.files["platform_certificates"]},
-        }
+        listen = {"node": machine.node, "admin": machine.admin, "metrics": machine.metrics}
+        replaced = {"constitution": "nothing-approved-yet", "peers": list(network.addresses.values())}
+        config = byhand.configuration(network, owner, listen, machine.kv, **replaced)
         (self.directory / "node.toml").write_text(byhand.toml(config))
         self.process = subprocess.Popen(["true"])
         self.process.wait()
@@ -174,19 +162,5 @@ def logs(node, text, seconds=30):
     processes.wait_until(f"{node.directory.name} says {text!r}", lambda: text in node.log(), seconds)
 
 
-@contextlib.contextmanager
 def running():
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="coco-e2e-"))
-    directory.chmod(0o711)
-    network = None
-    try:
-        network = Consortium(directory)
-        yield network
-    except BaseException:
-        for log in sorted(directory.glob("*/log.txt")):
-            print(f"--- {log}", *log.read_text(errors="replace").splitlines()[-25:], sep="\n")
-        raise
-    finally:
-        if network is not None:
-            network.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    return byhand.running(Consortium)

@@ -16,7 +16,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import urllib.request
 
 import byhand
@@ -168,21 +167,9 @@ class Restartable(byhand.Started):
         agent = {"identity": files["agent"], "share_key": str(share_key)}
         if module:
             agent["share_key_module"] = module
-        config = {
-            "owner": self.owner,
-            "address": machine.node,
-            "directory": "data",
-            "constitution": str(self.network.constitution),
-            "create": self.create and self.process is None,
-            "peers": [a for name, a in self.network.addresses.items() if name != self.owner],
-            "images": str(RELEASE),
-            "listen": {"node": machine.node, "admin": machine.admin, "metrics": machine.metrics},
-            "protocols": {
-                "kv": {"listen": machine.kv, "settings": str(self.network.directory / "kv.json")}
-            },
-            "agent": agent,
-            "platform": {"key": files["platform_key"], "certificates": files["platform_certificates"]},
-        }
+        listen = {"node": machine.node, "admin": machine.admin, "metrics": machine.metrics}
+        first = self.create and self.process is None
+        config = byhand.configuration(self.network, self.owner, listen, machine.kv, create=first, agent=agent)
         if self.restart_order:
             config["restart_order"] = str(self.restart_order)
         (self.directory / "node.toml").write_text(byhand.toml(config))
@@ -294,19 +281,10 @@ class Apart(byhand.ByHand):
 @contextlib.contextmanager
 def running(namespaces=True, network_type=None):
     """A fresh network, on machines of their own or all on this one."""
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="coco-e2e-"))
-    directory.chmod(0o711)
-    switch, network = Switch() if namespaces else None, None
+    switch = Switch() if namespaces else None
     try:
-        network = (network_type or Apart)(directory, switch)
-        yield network
-    except BaseException:
-        for log in sorted(directory.glob("*/log.txt")):
-            print(f"--- {log}", *log.read_text(errors="replace").splitlines()[-25:], sep="\n")
-        raise
+        with byhand.running(lambda directory: (network_type or Apart)(directory, switch)) as network:
+            yield network
     finally:
-        if network is not None:
-            network.stop()
         if switch is not None:
             switch.remove()
-        shutil.rmtree(directory, ignore_errors=True)
