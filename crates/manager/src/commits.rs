@@ -17,7 +17,7 @@ use crate::workers::send_worker;
 
 /// What may wait in memory for keys: many seconds of full load, within which a network that can open its keys
 /// has opened them.
-const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
+pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 
 /// An entry that was found to follow the committed ones. Only [`Node::open_next`] makes one.
 pub struct Next {
@@ -166,7 +166,7 @@ impl Node {
                 None if self.lacks_key(&payload) => {
                     // Goes on when the keys have come.
                     self.ask_keys(out);
-                    if self.unapplied_bytes() > UNAPPLIED_BYTES_MAX {
+                    if self.unapplied_bytes() > self.limits.unapplied_bytes {
                         let text = "the session keys do not come, and more entries wait for them than this node may keep in memory: it starts again, and is admitted with the keys or told why not";
                         return self.end(out, EXIT_AGAIN, text);
                     }

@@ -85,6 +85,25 @@ pub enum Output {
 /// Longest time that passes at once for timers. A host ticks every few tens of milliseconds.
 const LEAP_MS_MAX: u64 = 1_000;
 
+/// What may wait for session keys that are not here.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Reads of the ledger.
+    pub reads: usize,
+    /// Bytes of committed entries.
+    pub unapplied_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            reads: waiting::READS_WAITING_MAX,
+            unapplied_bytes: commits::UNAPPLIED_BYTES_MAX,
+        }
+    }
+}
+
 /// The manager of one validating node.
 #[derive(Default)]
 pub struct Manager {
@@ -93,6 +112,7 @@ pub struct Manager {
     launched: Option<boundary::Launched>,
     start: Option<boundary::Start>,
     node: Option<Box<node::Node>>,
+    limits: Limits,
     #[cfg(feature = "mutations")]
     mutation: Option<consensus::Mutation>,
 }
@@ -109,6 +129,14 @@ impl Manager {
     #[must_use]
     pub fn with_mutation(mut self, mutation: consensus::Mutation) -> Self {
         self.mutation = Some(mutation);
+        self
+    }
+
+    /// A manager with less room, for tests that fill it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -136,8 +164,13 @@ impl Manager {
         }
         if let (Some(launched), Some(start)) = (&self.launched, &self.start) {
             match node::Node::start(self.clock, launched, start, out) {
-                Ok(node) => {
+                Ok(mut node) => {
+                    node.limits = self.limits;
                     let node = self.node.insert(Box::new(node));
+                    // What the seed gave would follow from it again.
+                    if let Some(launched) = self.launched.take() {
+                        erase(launched.entropy);
+                    }
                     #[cfg(feature = "mutations")]
                     node.set_mutation(self.mutation);
                     let _ = node;
@@ -178,6 +211,13 @@ impl Manager {
         self.node
             .as_ref()
             .map_or_else(Position::default, |node| node.position())
+    }
+}
+
+/// Overwrites bytes that nobody else has.
+fn erase(bytes: bytes::Bytes) {
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        zeroize::Zeroize::zeroize(&mut bytes[..]);
     }
 }
 

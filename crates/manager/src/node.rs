@@ -216,6 +216,7 @@ pub struct Node {
     pub configurations: BTreeMap<Index, consensus::Configuration>,
     requests: u64,
     status_due: Millis,
+    pub limits: crate::Limits,
     #[cfg(feature = "mutations")]
     pub mutation: Option<consensus::Mutation>,
 }
@@ -230,6 +231,7 @@ impl Node {
         let seed = <[u8; 32]>::try_from(launched.entropy.as_ref()).map_err(|_| {
             "the platform gave no entropy: start the node through coco-launcher".to_owned()
         })?;
+        let seed = crypto::Zeroizing::new(seed);
         let mut entropy = Entropy::new(&seed);
         let mut setup = Setup::check(start)?;
         let settings = settings_of(&setup.constitution, &start.protocols)?;
@@ -320,6 +322,7 @@ impl Node {
             configurations: BTreeMap::new(),
             requests: 0,
             status_due: Millis::ZERO,
+            limits: crate::Limits::default(),
             #[cfg(feature = "mutations")]
             mutation: None,
         };

@@ -36,7 +36,7 @@ impl Node {
             Reading::Load { node } => {
                 waiting.retain(|w| !matches!(w.why, Reading::Load { node: n } if n == node));
             }
-            _ if waiting.len() < READS_WAITING_MAX => {}
+            _ if waiting.len() < self.limits.reads => {}
             _ => return self.refuse_read(why, out),
         }
         waiting.push(Waiting { why, first, last });

@@ -79,7 +79,7 @@ fn inherit(number: i32) -> OwnedFd {
 /// Mixes what the launcher drew with what this process draws, so that neither alone knows what the
 /// manager's secrets come from.
 fn mix_entropy(first: &mut PlatformToManager) {
-    let mut seed = draw();
+    let mut seed = crypto::Zeroizing::new(draw());
     if let Some(platform_to_manager::Message::Launched(launched)) = &mut first.message {
         for (ours, theirs) in seed.iter_mut().zip(&launched.entropy) {
             *ours ^= theirs;

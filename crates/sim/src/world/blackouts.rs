@@ -272,7 +272,8 @@ mod tests {
         assert!(acknowledged(&world) > before, "three of five go on");
 
         stay_dark(&mut world, &[2]);
-        sure(&mut world, |world| world.pass(500));
+        // Whoever did not hear of its write asks again, and is told if it was committed by then.
+        sure(&mut world, |world| world.pass(2_000));
         let before = acknowledged(&world);
         nobody_restarts(&mut world);
         assert_eq!(acknowledged(&world), before, "two of five write nothing");
