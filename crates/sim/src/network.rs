@@ -37,6 +37,8 @@ pub struct Consortium {
     pub platform: SigningKey,
     pub platform_chain: Vec<Certificate>,
     pub constitution: Constitution,
+    /// What owners give their nodes and agents after a vote, where they need it.
+    pub in_force: Option<Constitution>,
     /// A system outside that units may call, and another that would like to be it.
     pub outside: Option<[Organisation; 2]>,
     /// What actors ordered after the quorum was lost; empty for nothing.
@@ -151,6 +153,7 @@ impl Consortium {
             platform,
             platform_chain: vec![platform_certificate, root.certificate],
             constitution,
+            in_force: None,
             outside: None,
             restart_order: Bytes::new(),
         }

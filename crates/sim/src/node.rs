@@ -178,11 +178,18 @@ impl Node {
             .to_be_bytes()
             .to_vec();
         owner_chain.extend_from_slice(der);
+        let (network, constitution) = match &consortium.in_force {
+            None => (String::new(), &consortium.constitution),
+            Some(in_force) => {
+                let network = consortium.constitution.network_id();
+                (hex::encode(network.0), in_force)
+            }
+        };
         let start = Start {
-            network: String::new(),
+            network,
             owner: owner.name.clone(),
             address: address(self.place),
-            constitution: consortium.constitution.to_cbor().into(),
+            constitution: constitution.to_cbor().into(),
             create,
             peers: (0..consortium.members.len())
                 .filter(|p| *p != self.place)

@@ -42,7 +42,16 @@ mod guests;
 mod askers;
 
 #[cfg(test)]
+mod cheats;
+
+#[cfg(test)]
+mod dealings;
+
+#[cfg(test)]
 mod keys;
+
+#[cfg(test)]
+mod limits;
 
 use lines::Told;
 use wires::Wire;
@@ -122,6 +131,9 @@ struct World {
     told: Told,
     options: Options,
     failed: Option<String>,
+    /// What nodes that start have room for, if that is less than usual.
+    #[cfg(test)]
+    limits: Option<manager::Limits>,
     #[cfg(test)]
     guests: BTreeMap<u64, guests::Guest>,
     /// Places at which a guest listens in a node's stead.
@@ -192,6 +204,8 @@ impl World {
             told: Told::new(options.trace),
             options: options.clone(),
             failed: None,
+            #[cfg(test)]
+            limits: None,
             #[cfg(test)]
             guests: BTreeMap::new(),
             #[cfg(test)]
@@ -311,8 +325,12 @@ impl World {
 
     fn start(&mut self, place: usize, create: bool) {
         let entropy = self.random.bytes();
-        #[cfg_attr(not(feature = "mutations"), allow(unused_mut))]
+        #[cfg_attr(not(any(test, feature = "mutations")), allow(unused_mut))]
         let mut manager = Manager::new();
+        #[cfg(test)]
+        if let Some(limits) = self.limits {
+            manager = manager.with_limits(limits);
+        }
         #[cfg(feature = "mutations")]
         if let Some(mutation) = self.options.mutation {
             manager = manager.with_mutation(mutation);

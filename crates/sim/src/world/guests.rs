@@ -174,6 +174,19 @@ impl World {
         }
     }
 
+    /// Everything that nodes said to guests that speak as nodes do, and that nobody has heard yet.
+    pub fn all_heard(&mut self) -> Vec<PeerMessage> {
+        let mut messages = Vec::new();
+        for guest in self.guests.values_mut().filter(|g| g.peer) {
+            while let Some(message) =
+                PeerMessage::cut(&mut guest.plain, 16 << 20).expect("a node speaks well")
+            {
+                messages.push(message);
+            }
+        }
+        messages
+    }
+
     /// A member proposes a change on the administrative channel; its own vote is enough if the constitution
     /// says so.
     pub fn propose(&mut self, place: usize, member: usize, change: Change) {

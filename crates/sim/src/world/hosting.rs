@@ -272,7 +272,7 @@ impl World {
         let constitution = &self.consortium.constitution;
         let terms = governance::ShareTerms {
             network: &constitution.network_id(),
-            constitution,
+            constitution: self.consortium.in_force.as_ref().unwrap_or(constitution),
             owner: &member.name,
             address: &crate::network::address(place),
             chain: std::slice::from_ref(&member.certificate),
