@@ -129,8 +129,9 @@ impl Node {
         }
         // Whose owner signed for a place in the list may know who leads. The leader judges its
         // evidence: this node may not have heard yet of a vote that endorses it. And the leader records
-        // who is given keys.
-        if (known.is_none() || join.keys) && !self.order.leading.as_ref().is_some_and(|l| l.opened)
+        // who is given keys, and takes in one that was left out when the network restarted.
+        if (known.is_none_or(|node| !self.is_fed(node)) || join.keys)
+            && !self.order.leading.as_ref().is_some_and(|l| l.opened)
         {
             return match self.leader().and_then(|leader| self.address_of(leader)) {
                 Some(address) => self.answer(connection, &PeerMessage::Redirect { address }),
@@ -203,6 +204,12 @@ impl Node {
                 self.refuse(connection, &refused.to_string(), refused.may_pass(), out);
             }
         }
+    }
+
+    /// Whether a leader sends entries to this node.
+    fn is_fed(&self, node: NodeId) -> bool {
+        let engine = self.engine.as_ref();
+        engine.is_some_and(|e| consensus::Engine::configuration(e).contains(node))
     }
 
     /// Whether an admitted node is part of the configuration, or will be by what this leader proposes:

@@ -24,19 +24,20 @@ mod order;
 mod progress;
 mod restart;
 mod says;
+mod survivor;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use governance::{NodeSlot, State};
+use governance::{Constitution, NodeSlot, State};
 use ledger::Sealer;
-use types::{Digest, Index, Millis, NodeId};
+use types::{Digest, Index, Millis, NodeId, Term};
 
 pub use era::{Era, halves};
 pub use order::told_order;
 pub use says::Says;
 
 use crate::Output;
-use crate::cold::choice::{Held, Reach, are_enough, can_elect, foremost};
+use crate::cold::choice::{Held, Reach, foremost};
 use crate::cold::copy::Copy;
 use crate::cold::meeting::{Met, Talk};
 use crate::cold::order::enough;
@@ -71,6 +72,8 @@ pub struct Cold {
     enough: Option<Millis>,
     /// By the own ledger enough are here, and it reaches farthest.
     leads_enough: bool,
+    /// What is public in entries that were sent here and are not applied, with the term of the last.
+    sent: Option<(Term, Box<Copy>)>,
     said: Option<(Millis, Present)>,
     round: u64,
     pledged: Option<Pledge>,
@@ -233,7 +236,7 @@ impl Node {
     }
 
     /// The constitution that others are held against.
-    fn cold_constitution(&self) -> &governance::Constitution {
+    fn cold_constitution(&self) -> &Constitution {
         let known = match (&self.cold.copy, self.cold.stage) {
             (Some(copy), stage) if stage.is_unopened() => copy.constitution(),
             _ => self.state.constitution(),
@@ -404,94 +407,6 @@ impl Node {
     pub fn follows(&self, key: &crypto::PublicKey) -> bool {
         let pledged = self.cold.pledged.as_ref();
         pledged.is_some_and(|pledge| pledge.key == key.fingerprint())
-    }
-
-    /// Admitted, and without a leader for long?
-    fn survive(&mut self, out: &mut Vec<Output>) {
-        if self.cold.stage == Stage::Restarted {
-            return self.expect_joiners(out);
-        }
-        // A leader without keys leads nobody anywhere: those whose actors can open them may not be admitted yet.
-        let keyless = self.is_keyless();
-        if self.leader().is_some() && !keyless {
-            if self.cold.leaderless.take().is_some() {
-                self.end_cold(out);
-            }
-            return;
-        }
-        let since = *self.cold.leaderless.get_or_insert(self.now);
-        if self.now.since(since) < ALONE_MS {
-            return;
-        }
-        // Keys that the actors cannot open again live in the memory of nodes alone: to end would lose them.
-        let record = self.state.keys().epoch(self.order.epoch);
-        if record.is_none_or(|record| record.opening.seal.is_none()) {
-            return;
-        }
-        self.seek(out);
-        self.say_present(out);
-        let Some(constitution) = self.state.constitution() else {
-            return;
-        };
-        let voters = self.era.voters(&self.state);
-        // Who has not said yet whether it runs may be one to elect a leader with.
-        let said = |(slot, met): (&NodeSlot, &Met)| met.present.as_ref().map(|_| slot.clone());
-        let mut places: BTreeSet<NodeSlot> = self.cold.met.iter().filter_map(said).collect();
-        let mut running: BTreeSet<NodeSlot> = self
-            .cold
-            .met
-            .iter()
-            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.runs))
-            .map(|(slot, _)| slot.clone())
-            .collect();
-        places.insert(self.own_slot());
-        running.insert(self.own_slot());
-        if !are_enough(constitution, &voters, &places) {
-            self.cold.enough = None;
-            return;
-        }
-        if keyless && !self.can_open(|_| true) {
-            self.cold.enough = None;
-            return;
-        }
-        // As many as elect a leader, or as open the keys without a restart, are given time to: who votes, a
-        // ledger that lags does not tell.
-        let by_themselves = match keyless {
-            true => self.can_open(|present| present.runs),
-            false => can_elect(&voters, &running),
-        };
-        let patience = if by_themselves { ELECT_MS } else { 0 };
-        let since = *self.cold.enough.get_or_insert(self.now);
-        if self.now.since(since) >= patience {
-            self.end(
-                out,
-                crate::node::EXIT_AGAIN,
-                "the network lost its quorum, and enough nodes are here to restart it: this one starts again to take part",
-            );
-        }
-    }
-
-    /// Whether the actors of those that are met and of whom this holds, with this node's own, are as many as
-    /// open the keys.
-    fn can_open(&self, of: impl Fn(&Present) -> bool) -> bool {
-        let record = self.state.keys().epoch(self.order.epoch);
-        let seal = record.and_then(|record| record.opening.seal.as_ref());
-        let Some(shared) = seal.and_then(|seal| self.state.keys().shared_by(seal.key)) else {
-            return false;
-        };
-        let mut owners: BTreeSet<&str> = self
-            .cold
-            .met
-            .iter()
-            .filter(|(_, met)| met.present.as_ref().is_some_and(|p| p.shares && of(p)))
-            .map(|(slot, _)| slot.owner.as_str())
-            .collect();
-        if self.shares.transport().is_some() {
-            owners.insert(&self.setup.owner);
-        }
-        let holders = shared.actors().iter();
-        let here = holders.filter(|(name, _)| owners.contains(name.as_str()));
-        here.count() >= shared.key().threshold()
     }
 
     /// The cold procedure is over for this node, however it ended.

@@ -50,10 +50,11 @@ impl Node {
                 .node(*node)
                 .is_some_and(governance::Node::is_served)
         };
+        // With less than the entry that admitted it a node knows nothing that it could go on with by itself.
         let caught_up = |node: &NodeId| {
-            engine
-                .matched(*node)
-                .is_some_and(|m| m.0 + CAUGHT_UP_ENTRIES >= committed.0)
+            let since = self.state.node(*node).map(|n| n.since);
+            let matched = engine.matched(*node);
+            matched.is_some_and(|m| Some(m) >= since && m.0 + CAUGHT_UP_ENTRIES >= committed.0)
         };
         let joining: BTreeSet<NodeId> = present
             .learners

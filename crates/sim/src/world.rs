@@ -53,6 +53,9 @@ mod keys;
 #[cfg(test)]
 mod limits;
 
+#[cfg(test)]
+mod survivors;
+
 use lines::Told;
 use wires::Wire;
 
