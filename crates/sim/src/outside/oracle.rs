@@ -62,6 +62,8 @@ pub struct Oracle {
     channel: Channel,
     http: Server,
     pub manner: Manner,
+    /// It has said goodbye, and listens no more.
+    over: bool,
 }
 
 /// What it says on a connection.
@@ -111,13 +113,14 @@ impl Oracles {
             channel: Channel::accept(acceptor),
             http: Server::new(Options::application()),
             manner,
+            over: false,
         };
         self.open.insert(wire, oracle);
     }
 
     /// Takes bytes. `Err`: something was asked that must not be.
     pub fn received(&mut self, wire: u64, data: &[u8]) -> Result<(Bytes, Says), String> {
-        let Some(oracle) = self.open.get_mut(&wire) else {
+        let Some(oracle) = self.open.get_mut(&wire).filter(|oracle| !oracle.over) else {
             return Ok((Bytes::new(), Says::Nothing));
         };
         let mut plain = Vec::new();
@@ -186,6 +189,7 @@ impl Oracles {
         // A channel that was closed meanwhile says nothing more.
         let _ = oracle.channel.send(&response);
         oracle.channel.close();
+        oracle.over = true;
         oracle.channel.drain()
     }
 }
