@@ -46,7 +46,7 @@ def free_port(count=1):
 def coco(*arguments, **options):
     """Runs a command to its end; gives exit code and output."""
     command = [str(COCO), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, **{"capture_output": True, "text": True, "timeout": 120} | options)
 
 
 class Node:

@@ -62,6 +62,17 @@ def test_images_that_are_not_there_are_named(tmp_path):
     assert "coco-host" in done.stderr and "cargo build --release" in done.stderr
 
 
+def test_settings_that_cannot_be_used_are_told_at_once(tmp_path):
+    genesis = tmp_path / "genesis.json"
+    genesis.write_text('{"roots": "nonsense"}')
+    done = coco("sandbox", "--nodes", "1", "--rpc-port", free_port(2), "--genesis", genesis, timeout=40)
+    # Before the sandbox's patience of a minute ends.
+    assert done.returncode == 2 and "unknown variant `nonsense`, expected `keyed` or `plain`" in done.stderr
+    genesis.write_text('{"profile": "transparent"}')
+    done = coco("sandbox", "--rpc-port", free_port(2), "--genesis", genesis)
+    assert done.returncode == 2 and "--profile" in done.stderr
+
+
 def test_people_see_where_everything_is():
     port = free_port(2)
     process = subprocess.Popen(

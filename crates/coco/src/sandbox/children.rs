@@ -21,6 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Lines of a node's log that are shown when it ends by itself.
 const SHOWN_LINES: usize = 5;
 
+/// Between looks at the nodes.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// In the log of a node whose worker was given settings that it cannot use.
+const COMPLAINT: &str = "cannot work: the settings of";
+
 /// The running nodes. They end with this value, and, should this process be killed, with it.
 pub(crate) struct Children {
     nodes: Vec<Running>,
@@ -77,15 +83,22 @@ impl Children {
             .collect()
     }
 
-    /// Waits until a node ends by itself, and says what it said.
+    /// Waits until a node ends by itself or says that a worker cannot work, and says what it said.
     pub(crate) async fn first_end(&mut self) -> Failure {
-        let place = self.any_end().await;
-        let node = &self.nodes[place];
-        Failure::failed(format!(
-            "the node of {} ended while the network was starting.\n{}",
-            node.owner,
-            node.last_words()
-        ))
+        loop {
+            if let Some(place) = self.ended() {
+                let node = &self.nodes[place];
+                return Failure::failed(format!(
+                    "the node of {} ended while the network was starting.\n{}",
+                    node.owner,
+                    node.last_words()
+                ));
+            }
+            if let Some(said) = self.nodes.iter().find_map(Running::complaint) {
+                return Failure::input(said);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Waits until all nodes have ended; tells of each.
@@ -108,14 +121,20 @@ impl Children {
 
     async fn any_end(&mut self) -> usize {
         loop {
-            for (place, node) in self.nodes.iter_mut().enumerate() {
-                if !node.ended && matches!(node.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                    node.ended = true;
-                    return place;
-                }
+            if let Some(place) = self.ended() {
+                return place;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// One that has ended and was not told of yet.
+    fn ended(&mut self) -> Option<usize> {
+        let place = self.nodes.iter_mut().position(|node| {
+            !node.ended && matches!(node.child.try_wait(), Ok(Some(_)) | Err(_))
+        })?;
+        self.nodes[place].ended = true;
+        Some(place)
     }
 
     /// Asks every node to stop, waits, and ends what does not.
@@ -149,6 +168,15 @@ impl Running {
             // It may have ended a moment ago; it was not waited for, so the number is still its own.
             let _ = kill_process(pid, signal);
         }
+    }
+
+    /// What the manager says of a worker that refuses its settings: no patience helps.
+    fn complaint(&self) -> Option<String> {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let line = log.lines().find(|line| line.contains(COMPLAINT))?;
+        let said = line.split_once("worker: ").map_or(line, |(_, said)| said);
+        Some(said.to_owned())
     }
 
     fn last_words(&self) -> String {
