@@ -128,8 +128,8 @@ impl std::fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// Starts threads until there are `width`, or as many as can be had.
-    pub(crate) fn start(width: usize) -> Self {
+    /// Starts threads until there are `width`, or as many as can be had. They stay for the life of the process.
+    pub fn start(width: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let wanted = width.clamp(1, THREADS_MAX) - 1;
         if wanted > 0 {
