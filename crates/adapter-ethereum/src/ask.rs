@@ -16,11 +16,11 @@ use revm::interpreter::FrameInput;
 use revm::interpreter::interpreter_action::FrameInit;
 use revm::primitives::{KECCAK_EMPTY, TxKind};
 use revm::state::AccountInfo;
-use revm::{Database, MainBuilder, MainContext};
+use revm::{Database, MainContext};
 
 use crate::access::{self, IMPLEMENTATION_SLOT, Record, Slots, Unchecked};
 use crate::eyes::World;
-use crate::guarded::{Guarded, Watch};
+use crate::guarded::{self, Guarded, Watch};
 use crate::overlay::{Gone, Overlay};
 use crate::system::{System, is_system};
 
@@ -110,13 +110,12 @@ pub(crate) fn ask(
         domain: access::record(overlay, contract)?.domain,
         overlay,
     };
-    let evm = Context::mainnet()
+    let context = Context::mainnet()
         .with_db(beneath)
         .with_block(world.block.clone())
-        .with_cfg(world.cfg.clone())
-        .build_mainnet()
-        .with_precompiles(System::new(world.cfg.spec, true, world.facts.clone()));
-    let mut evm = Guarded(evm);
+        .with_cfg(world.cfg.clone());
+    let system = System::new(world.cfg.spec, true, world.facts.clone());
+    let mut evm = Guarded(guarded::evm(context, system));
     evm.ctx().tx = TxEnv {
         gas_limit: gas,
         kind: TxKind::Call(judge),

@@ -16,7 +16,7 @@ use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::transaction::AuthorizationTr;
 use revm::handler::{Handler, MainnetHandler};
 use revm::state::EvmState;
-use revm::{Database, ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
+use revm::{Database, ExecuteEvm, MainContext, SystemCallEvm};
 use types::{ActorId, Height};
 
 use crate::access::{self, AccessSettings, CHECKS_GAS};
@@ -24,7 +24,7 @@ use crate::block;
 use crate::checks::Reader;
 use crate::codes::Codes;
 use crate::eyes::{Eyes, Mode, Who, World, settle};
-use crate::guarded::Guarded;
+use crate::guarded::{self, Guarded};
 use crate::overlay::{Changes, Gone, Overlay};
 use crate::principal::Roles;
 use crate::settings::{Fork, Rules};
@@ -258,16 +258,12 @@ impl<'a> Executor<'a> {
             world.cfg = cfg.clone();
             Arc::new(world)
         });
-        let mut evm = Context::mainnet()
+        let context = Context::mainnet()
             .with_db(Overlay::new(view, codes, rules))
             .with_block(environment.block.clone())
-            .with_cfg(cfg)
-            .build_mainnet()
-            .with_precompiles(System::new(
-                rules.fork.spec(),
-                rules.replay.is_none(),
-                facts,
-            ));
+            .with_cfg(cfg);
+        let system = System::new(rules.fork.spec(), rules.replay.is_none(), facts);
+        let mut evm = guarded::evm(context, system);
         if world.is_some() {
             veil::draw(&mut evm);
         }

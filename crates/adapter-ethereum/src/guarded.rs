@@ -25,6 +25,19 @@ pub(crate) type Evm<DB> = revm::context::Evm<
     EthFrame<EthInterpreter>,
 >;
 
+/// An EVM whose frames are made when they are needed: most transactions and calls take one, and each has
+/// room for a stack of 32 KiB.
+pub(crate) fn evm<DB: Watch>(ctx: MainnetContext<DB>, precompiles: System) -> Evm<DB> {
+    let instruction = EthInstructions::new_mainnet_with_spec(ctx.cfg.spec);
+    Evm {
+        ctx,
+        inspector: (),
+        instruction,
+        precompiles,
+        frame_stack: FrameStack::new(),
+    }
+}
+
 /// A database with a say in which frames are entered.
 pub(crate) trait Watch: Database<Error = Gone> + Sized {
     /// Looks at a frame before it is entered, may change it, and may answer in its place.

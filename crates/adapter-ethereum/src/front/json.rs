@@ -17,7 +17,7 @@ pub(crate) fn quantity(value: impl std::fmt::LowerHex) -> Value {
 }
 
 pub(crate) fn bytes(value: &[u8]) -> Value {
-    Value::String(format!("0x{}", hex::encode(value)))
+    Value::String(alloy_primitives::hex::encode_prefixed(value))
 }
 
 /// JSON text of 32 or 20 bytes.

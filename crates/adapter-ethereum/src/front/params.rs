@@ -61,9 +61,14 @@ impl<'a> Params<'a> {
         let digits = text
             .strip_prefix("0x")
             .ok_or_else(|| bad("hex string without 0x prefix"))?;
-        hex::decode(digits)
+        // This decoder is fast, and would take a second prefix.
+        let decoded = match digits.starts_with("0x") {
+            true => None,
+            false => alloy_primitives::hex::decode(digits).ok(),
+        };
+        decoded
             .map(Into::into)
-            .map_err(|_| bad("not an even number of hexadecimal digits"))
+            .ok_or_else(|| bad("not an even number of hexadecimal digits"))
     }
 }
 
@@ -251,6 +256,7 @@ mod tests {
         );
         assert!(
             read(r#"["0x012"]"#).is_err()
+                && read(r#"["0x0x01"]"#).is_err()
                 && read("[7]").is_err()
                 && read("[]").is_err()
                 && read("{}").is_err()

@@ -28,6 +28,7 @@ const SYNC_WAIT_MS: u64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Submission {
     raw: Bytes,
+    /// Known when it was handed over: whoever took it has hashed it.
     hash: B256,
     /// EIP-7966: how long the caller wants to wait for the receipt.
     pub(crate) sync_ms: Option<u64>,
@@ -49,7 +50,7 @@ pub(crate) enum Arrival {
 impl Submission {
     pub(crate) fn new(raw: Bytes) -> Self {
         Self {
-            hash: keccak256(&raw),
+            hash: B256::ZERO,
             raw,
             sync_ms: None,
             started: None,
@@ -77,12 +78,18 @@ impl Submission {
             return;
         }
         let result = match context.submit(caller, self.raw.clone()) {
-            Ok(_) => Ok(()),
+            Ok(id) => {
+                self.hash = B256::new(id.0);
+                Ok(())
+            }
             // Refused because it is here already: then its fate is the answer.
-            Err(reject) => match context.fate(&UnitId(self.hash.0)) {
-                Fate::Pending | Fate::Committed { .. } | Fate::Unknown => Ok(()),
-                Fate::Rejected(_) | Fate::Absent => Err(reject),
-            },
+            Err(reject) => {
+                self.hash = keccak256(&self.raw);
+                match context.fate(&UnitId(self.hash.0)) {
+                    Fate::Pending | Fate::Committed { .. } | Fate::Unknown => Ok(()),
+                    Fate::Rejected(_) | Fate::Absent => Err(reject),
+                }
+            }
         };
         self.started = Some((context.now(), result));
     }

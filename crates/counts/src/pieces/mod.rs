@@ -24,6 +24,8 @@ pub const PIECES: &[(&str, u32, Make)] = &[
     ("ethereum_lead", 100, || Box::new(protocols::Lead::new())),
     // A follower's worker applies such a batch.
     ("ethereum_apply", 100, || Box::new(protocols::Apply::new())),
+    // A worker answers a JSON-RPC batch of `eth_call` to a token's `balanceOf`.
+    ("ethereum_call", 100, || Box::new(protocols::Calls::new())),
     // A leader's worker of the key-value protocol: one request with 100 writes.
     ("kv_lead", 100, || Box::new(protocols::Writes::new())),
     // One entry with 100 claims and 32 KiB is sealed; the tree grows by it.

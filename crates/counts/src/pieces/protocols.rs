@@ -13,6 +13,10 @@ const BATCH: usize = 100;
 const BATCHES_OF_SENDERS: usize = 4;
 const CHAIN_ID: u64 = 31337;
 
+/// A token, as far as its `balanceOf(address)` goes.
+const TOKEN: Address = Address::repeat_byte(0xd1);
+const TOKEN_CODE: &str = "0x6004355f525f60205260405f20545f5260205ff3";
+
 struct Sender {
     key: [u8; 32],
     address: Address,
@@ -39,6 +43,11 @@ fn ethereum(senders: &[Sender]) -> Solo {
             let account = serde_json::json!({ "balance": "0x21e19e0c9bab2400000" });
             (sender.address.to_string(), account)
         })
+        .collect();
+    let token = serde_json::json!({ "nonce": "0x1", "code": TOKEN_CODE });
+    let alloc: serde_json::Map<_, _> = alloc
+        .into_iter()
+        .chain([(TOKEN.to_string(), token)])
         .collect();
     let settings = serde_json::json!({ "chainId": CHAIN_ID, "alloc": alloc }).to_string();
     let front = adapter_ethereum::front([3; 32]);
@@ -106,6 +115,39 @@ impl Piece for Lead {
     fn run(&mut self) {
         let answer = self.solo.http("POST", "/", &self.next);
         assert!(answer.status == 200 && answer.body.len() > 60 * BATCH);
+    }
+}
+
+/// A worker is asked for balances of a token.
+pub struct Calls {
+    solo: Solo,
+    body: String,
+}
+
+impl Calls {
+    pub fn new() -> Self {
+        let senders = senders();
+        let calls: Vec<String> = (0..BATCH)
+            .map(|id| {
+                let account = hex::encode(senders[id].address);
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_call","params":[{{"to":"{TOKEN}","data":"0x70a08231000000000000000000000000{account}"}},"latest"]}}"#
+                )
+            })
+            .collect();
+        Self {
+            solo: ethereum(&senders),
+            body: format!("[{}]", calls.join(",")),
+        }
+    }
+}
+
+impl Piece for Calls {
+    fn prepare(&mut self) {}
+
+    fn run(&mut self) {
+        let answer = self.solo.http("POST", "/", &self.body);
+        assert!(answer.status == 200 && answer.body.len() > 64 * BATCH);
     }
 }
 
