@@ -41,6 +41,9 @@ const LEADERLESS_MS: u64 = 5_000;
 /// change of leaders; a unit that is not lost commits in a tenth of it.
 const FORWARD_AGAIN_MS: u64 = 1_000;
 
+/// At most so many at once, the oldest.
+const FORWARD_AGAIN_MAX: usize = 4_096;
+
 /// How often units are looked at that may have waited too long.
 const EXPIRY_MS: u64 = 10_000;
 
@@ -290,11 +293,8 @@ impl Core {
         }
         let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
         let origin = Origin::Local { stream };
-        let inserted = self
-            .pool
-            .insert(self.now, ticket, raw, caller.clone(), origin, committed);
-        self.reject_displaced();
-        inserted?;
+        self.pool
+            .insert(self.now, ticket, raw, caller.clone(), origin, committed)?;
         self.rejections.remove(&id);
         if let Role::Following(following) = &mut self.role {
             following.unforwarded.push(id);
@@ -370,19 +370,15 @@ impl Core {
                     .push(convert::refused(&id, &reject));
             }
         }
-        self.reject_displaced();
     }
 
-    fn reject_displaced(&mut self) {
-        for waiting in self.pool.displaced() {
-            let text = "it waited for one that has not come, and this node needs the room: submit it again after that one";
-            self.reject(&waiting, Reject::new(Kind::Busy, text));
-        }
-    }
-
-    /// The leader refused units that this VN had forwarded.
+    /// The leader refused units that this VN had forwarded. One that waits for another stays: its client may have
+    /// been told so, and the leader will have room.
     pub(crate) fn refused(&mut self, refused: boundary::Refused) {
         for (id, reject) in refused.units.into_iter().filter_map(convert::reject) {
+            if reject.kind == Kind::Busy && self.pool.waits_for_another(&id) {
+                continue;
+            }
             if let Some(waiting) = self.pool.remove(&id) {
                 self.reject(&waiting, reject);
             }
@@ -618,7 +614,7 @@ impl Core {
                 let old = self.pool.local_for(self.now, FORWARD_AGAIN_MS);
                 following
                     .unforwarded
-                    .extend(old.map(|waiting| waiting.unit.id));
+                    .extend(old.take(FORWARD_AGAIN_MAX).map(|waiting| waiting.unit.id));
                 following.forwarded_at = self.now;
             }
             if !following.unforwarded.is_empty() {

@@ -11,7 +11,7 @@
 
 mod room;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use adapter::{Answer, Caller, ExternalFailure, Memo, Reject, Ticket, Unit};
 use bytes::Bytes;
@@ -63,8 +63,6 @@ struct Lane {
     hint: u64,
     /// The machine answered `Later`, and nothing has changed since.
     blocked: bool,
-    /// Under whom the pool lists this lane as stalled.
-    stalled: Option<ActorId>,
 }
 
 impl Lane {
@@ -85,12 +83,6 @@ impl Lane {
     fn floor(&self) -> u64 {
         self.hint.max(self.next.unwrap_or(0))
     }
-
-    /// Whether all that waits here waits for something that has not come.
-    fn is_stalled(&self) -> bool {
-        let first = self.waiting.first_key_value();
-        self.in_flight == 0 && first.is_some_and(|(seq, _)| *seq > self.floor())
-    }
 }
 
 /// Units that wait, and those in flight.
@@ -108,9 +100,6 @@ pub(crate) struct Pool {
     /// Units without a lane that were answered `Later`: tried again when the state has changed.
     deferred: Vec<UnitId>,
     callers: HashMap<ActorId, usize>,
-    /// Lanes that are stalled, by who brought their last units.
-    stalled: BTreeMap<ActorId, BTreeSet<Bytes>>,
-    displaced: Vec<Waiting>,
     bytes: usize,
     next_arrival: u64,
 }
@@ -126,8 +115,6 @@ impl Pool {
             dependents: HashMap::new(),
             deferred: Vec::new(),
             callers: HashMap::new(),
-            stalled: BTreeMap::new(),
-            displaced: Vec::new(),
             bytes: 0,
             next_arrival: 0,
         }
@@ -150,7 +137,7 @@ impl Pool {
         !self.ready.is_empty()
     }
 
-    /// Takes a unit in. `committed` tells which ids are. Others may have left to make room: [`Pool::displaced`].
+    /// Takes a unit in. `committed` tells which ids are.
     pub(crate) fn insert(
         &mut self,
         now: Millis,
@@ -170,7 +157,7 @@ impl Pool {
             }
             return Ok(());
         }
-        self.make_room(&ticket, &raw, &caller)?;
+        self.check_limits(&ticket, &raw, &caller)?;
 
         let id = ticket.id;
         let arrival = self.next_arrival;
@@ -587,12 +574,6 @@ impl Pool {
 
     /// Makes a lane's first unit ready, or not, and drops a lane that nothing is known of.
     fn refresh_lane(&mut self, name: &Bytes) {
-        let Some(lane) = self.lanes.get(name) else {
-            return;
-        };
-        if lane.is_stalled() || lane.stalled.is_some() {
-            self.list_stalled(name);
-        }
         let Some(lane) = self.lanes.get(name) else {
             return;
         };

@@ -137,6 +137,25 @@ fn what_the_leader_refuses_is_answered() {
 }
 
 #[test]
+fn what_waits_for_another_stays_when_the_leader_is_busy() {
+    check(
+        "open 2 ada \n follow 1 leader \n post 2 b lane=x/1 add n & \n post 2 a lane=x/0 add n \n refused b busy \n refused a busy \n refused b",
+        expect![[r#"
+            > open 2 ada
+            > follow 1 leader
+            > post 2 b lane=x/1 add n &
+            > post 2 a lane=x/0 add n
+            forward b a
+            > refused b busy
+            > refused a busy
+            > refused b
+            2: 409 rejected Invalid: the leader says no
+            2: 409 rejected Busy: the leader says no
+        "#]],
+    );
+}
+
+#[test]
 fn a_unit_that_waited_too_long_is_given_back() {
     check(
         "open 2 ada \n post 2 a add n \n time 700000",
