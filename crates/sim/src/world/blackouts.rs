@@ -111,7 +111,7 @@ mod tests {
         };
         let options = Options {
             blackouts: number("COCO_BLACKOUTS", 2),
-            events_min: 300,
+            events_min: number("COCO_EVENTS", 300),
             trace: true,
             ..Options::default()
         };
