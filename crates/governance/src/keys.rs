@@ -435,6 +435,30 @@ impl Keys {
         }
     }
 
+    /// These keys, and the epochs that entries after them open: as far as each follows the one before and is
+    /// sealed to a key that is known by then.
+    #[must_use]
+    pub fn ahead(
+        &self,
+        network: NetworkId,
+        openings: impl IntoIterator<Item = (Index, EpochOpening)>,
+    ) -> Self {
+        let mut ahead = Self {
+            shared: self.shared.clone(),
+            epochs: self.epochs.clone(),
+            ..Self::default()
+        };
+        for (entry, opening) in openings {
+            let last = ahead.epochs.last().map_or(Epoch(1), |r| r.opening.epoch);
+            if opening.epoch != last.next()
+                || ahead.open(network, &opening, entry, Millis::ZERO).is_err()
+            {
+                break;
+            }
+        }
+        ahead
+    }
+
     /// The generation under way.
     pub fn generation(&self) -> Option<&Generation> {
         self.generation.as_ref()

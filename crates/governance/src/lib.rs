@@ -95,7 +95,7 @@ pub use node::{Configuration, Lease, Node, Status};
 pub use opening::{Opened, Opening, Parts, ShareCache, open_session, verify_session};
 pub use parts::BadCommand;
 pub use proposal::{Cast, Moment, Proposal, ProposalStatus, ProposalView, Tally};
-pub use public::{PublicFact, admission_from_public, facts_from_public};
+pub use public::{PublicFact, admission_from_public, facts_from_public, opening_from_public};
 pub use refused::Refused;
 pub use replay::{BadEntry, ReplayEntry, Replayed, replay};
 pub use share::{ShareRefused, ShareRequest, ShareTerms};

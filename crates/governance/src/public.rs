@@ -4,8 +4,8 @@ use crypto::{Certificate, PublicKey};
 use types::{Digest, Epoch, NodeId};
 
 use crate::{
-    AdmitNode, BadCommand, Configuration, Constitution, Departure, NetworkRestart, NodeTuple,
-    parts::Public, tuple::signed_by,
+    AdmitNode, BadCommand, Configuration, Constitution, Departure, EpochOpening, NetworkRestart,
+    NodeTuple, parts::Public, tuple::signed_by,
 };
 
 /// One fact. That an owner's certificate signed a node's tuple is checked; that the constitution
@@ -46,6 +46,18 @@ pub fn admission_from_public(bytes: &[u8]) -> Result<Option<AdmitNode>, BadComma
     Ok(match Public::decode(bytes)? {
         Public::Genesis { node, .. } | Public::AdmitNode(node) => Some(node),
         Public::NetworkRestart(restart) => restart.node,
+        _ => None,
+    })
+}
+
+/// How the public part of an administrative entry opens an epoch, if it does, not checked: see
+/// [`Keys::ahead`](crate::Keys::ahead).
+///
+/// # Errors
+/// [`BadCommand::Public`].
+pub fn opening_from_public(bytes: &[u8]) -> Result<Option<EpochOpening>, BadCommand> {
+    Ok(match Public::decode(bytes)? {
+        Public::OpenEpoch(opening) => Some(*opening),
         _ => None,
     })
 }

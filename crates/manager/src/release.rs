@@ -14,11 +14,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Engine;
-use governance::{Command, KeyRelease};
+use governance::{Command, KeyRelease, Keys};
 use ledger::Kind;
 use tee::{Purpose, report_data};
 use threshold::{Partial, Wire};
-use types::{Epoch, Millis, NodeId};
+use types::{Epoch, Index, Millis, NodeId};
 
 use crate::Output;
 use crate::keyring::Life;
@@ -37,6 +37,8 @@ const RECENT_MS: u64 = 60_000;
 pub struct Releases {
     /// Partial decryptions that came.
     opening: Option<Opening>,
+    /// Those of an earlier epoch, in which others lost their keys: without them they do not come to the newest.
+    earlier: Option<Opening>,
     /// When this node may ask again.
     ask_at: Millis,
     asked_all_at: Millis,
@@ -160,6 +162,7 @@ impl Node {
             self.begin_life();
         }
         self.releases.opening = None;
+        self.releases.earlier = None;
     }
 
     /// M actors opened the keys, or could from now on.
@@ -198,8 +201,8 @@ impl Node {
         if let Err(reason) = self.state.may_have_keys(from, epoch, time) {
             return self.note_refusal(from, epoch, reason, out);
         }
-        let keys = self.keyring.released_all(self.now);
-        if !keys.is_empty() {
+        if self.keyring.holds(epoch) {
+            let keys = self.keyring.released_all(self.now);
             self.note_grant(from, epoch, out);
             self.send_peer(from, &PeerMessage::EpochKeys(keys), out);
         }
@@ -224,7 +227,7 @@ impl Node {
         }
         let (now, ttl) = (self.now, self.settings().session_key_ttl_ms);
         let rest = match self.keyring.life {
-            Some(life) if self.keyring.holds(epoch) => life.left_ms(now),
+            Some(life) if self.keyring.holds(self.newest_epoch()) => life.left_ms(now),
             _ => 0,
         };
         if rest <= ttl / 2 && now >= self.releases.ask_at {
@@ -259,28 +262,27 @@ impl Node {
         }
     }
 
+    /// The epoch of the next entry. A leader's may be opened by an entry that is not committed.
+    fn newest_epoch(&self) -> Epoch {
+        let leading = self.order.leading.as_ref();
+        leading.map_or(self.order.epoch, |leading| leading.epoch)
+    }
+
     /// Attests anew, and asks to be given the keys.
     fn ask_release(&mut self, out: &mut Vec<Output>) {
+        let epoch = self.newest_epoch();
         // Elected is enough: without the keys its term does not open.
-        let leads = self.order.leading.is_some();
-        if leads && !self.keyring.holds(self.order.epoch) {
+        if self.order.leading.is_some() && !self.keyring.holds(epoch) {
             // Nobody can record anything; it is recorded afterwards.
-            self.releases.unrecorded = Some(self.order.epoch);
-            self.begin_opening(self.order.epoch, out);
-            let nodes: Vec<_> = self
-                .state
-                .served()
-                .map(|n| n.id)
-                .filter(|n| *n != self.id)
-                .collect();
+            self.releases.unrecorded = Some(epoch);
+            self.begin_opening(epoch, out);
+            let earlier = self.releases.earlier.as_ref().map(|opening| opening.epoch);
+            let served = self.state.served().map(|n| n.id);
+            let nodes: Vec<_> = served.filter(|n| *n != self.id).collect();
             for node in nodes {
-                self.send_peer(
-                    node,
-                    &PeerMessage::PartialsAsk {
-                        epoch: self.order.epoch,
-                    },
-                    out,
-                );
+                for epoch in [epoch].into_iter().chain(earlier) {
+                    self.send_peer(node, &PeerMessage::PartialsAsk { epoch }, out);
+                }
             }
             return;
         }
@@ -392,12 +394,16 @@ impl Node {
             // Of the past, read by a node that catches up.
             None if self.order.time.plus(RECENT_MS) < self.clock => {}
             None if *node == self.id => self.begin_opening(*epoch, out),
-            None => self.send_partials(*node, *epoch, out),
+            None => {
+                self.send_partials(*node, *epoch, out);
+            }
         }
     }
 
-    fn send_partials(&mut self, to: NodeId, epoch: Epoch, out: &mut Vec<Output>) {
-        if let Some(partials) = self.own_parts(epoch) {
+    fn send_partials(&mut self, to: NodeId, epoch: Epoch, out: &mut Vec<Output>) -> bool {
+        let partials = self.own_parts(epoch);
+        let some = partials.is_some();
+        if let Some(partials) = partials {
             let message = PeerMessage::Partials(Partials {
                 epoch,
                 session: partials.0.to_bytes(),
@@ -405,33 +411,60 @@ impl Node {
             });
             self.send_peer(to, &message, out);
         }
+        some
     }
 
-    /// The leader's own keys are gone, and nobody can record that it is given them again.
+    /// The leader's own keys are gone, and nobody can record that it is given them again. The epoch may be one
+    /// that this node has not come to, for want of the keys before it: if it cannot tell how that one is sealed, it
+    /// answers for its own.
     pub fn partials_asked(&mut self, from: NodeId, epoch: Epoch, out: &mut Vec<Output>) {
+        let known = epoch.min(self.order.epoch);
         let may = self
             .state
-            .may_have_keys_but_for_lease(from, epoch, self.order.time);
+            .may_have_keys_but_for_lease(from, known, self.order.time);
         match (self.leader(), may) {
-            (Some(leader), Ok(())) if leader == from && epoch == self.order.epoch => {
-                self.send_partials(from, epoch, out);
+            (Some(leader), Ok(())) if leader == from => {
+                if !self.send_partials(from, epoch, out) && known < epoch {
+                    self.send_partials(from, known, out);
+                }
             }
             (_, Err(reason)) => self.note_refusal(from, epoch, reason, out),
-            (Some(leader), Ok(())) if leader != from => {
+            (Some(_), Ok(())) => {
                 let reason = "it does not lead, so that its asking must be recorded first";
                 self.note_refusal(from, epoch, reason, out);
             }
-            _ => {}
+            (None, Ok(())) => {}
         }
+    }
+
+    /// What the ledger says of keys, with what entries say that could not be applied yet: how an epoch begins is
+    /// public. None if the epoch is one that was begun.
+    fn records_ahead(&self, epoch: Epoch) -> Option<Keys> {
+        if epoch <= self.order.epoch {
+            return None;
+        }
+        let engine = self.engine.as_ref()?;
+        let after = (self.order.committed.0 + 1..).map(Index);
+        let entries = after.map_while(|index| engine.entry(index));
+        let openings = entries.filter_map(|entry| {
+            let read = ledger::inspect(&entry.payload).ok()?;
+            let opening = match read.header.kind {
+                Kind::Administrative => governance::opening_from_public(&read.public).ok()?,
+                _ => None,
+            };
+            Some((entry.index, opening?))
+        });
+        Some(self.state.keys().ahead(self.setup.network, openings))
     }
 
     /// What this node's actor adds to the opening of an epoch's two keys.
     fn own_parts(&mut self, epoch: Epoch) -> Option<Parts> {
+        let ahead = self.records_ahead(epoch);
         let transport = self.shares.transport()?;
-        let (records, entropy) = (self.state.keys(), &mut self.entropy);
+        let records = ahead.as_ref().unwrap_or(self.state.keys());
         self.releases
             .share
-            .parts(records, transport, epoch, entropy)
+            .parts(records, transport, epoch, &mut self.entropy)
     }
 
     fn begin_opening(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
@@ -446,7 +479,10 @@ impl Node {
         let read = Partial::from_bytes(&partials.session)
             .and_then(|session| Ok((session, Partial::from_bytes(&partials.history)?)));
         match read {
-            Ok(read) => self.partials_came(read, partials.epoch, out),
+            Ok(read) => {
+                self.open_earlier(partials.epoch, out);
+                self.partials_came(read, partials.epoch, out);
+            }
             Err(_) => log(
                 out,
                 2,
@@ -456,11 +492,31 @@ impl Node {
         }
     }
 
+    /// A leader without keys got a part of an earlier epoch than it asked for: whoever sent it has not come
+    /// further, so the keys of that one are opened first, of the earliest if there are several.
+    fn open_earlier(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
+        let newest = self.newest_epoch();
+        let keyless = self.order.leading.is_some() && !self.keyring.holds(newest);
+        let under_way = self.releases.earlier.as_ref().map(|opening| opening.epoch);
+        let record = self.state.keys().epoch(epoch);
+        let sealed = record.is_some_and(|record| record.opening.seal.is_some());
+        if keyless && sealed && epoch < under_way.unwrap_or(newest) {
+            self.releases.earlier = Some(Opening::new(epoch));
+            if let Some(own) = self.own_parts(epoch) {
+                self.partials_came(own, epoch, out);
+            }
+        }
+    }
+
     fn partials_came(&mut self, parts: Parts, epoch: Epoch, out: &mut Vec<Output>) {
-        let Some(opening) = self.releases.opening.as_mut().filter(|o| o.epoch == epoch) else {
+        let ahead = self.records_ahead(epoch);
+        let releases = &mut self.releases;
+        let openings = [&mut releases.opening, &mut releases.earlier].into_iter();
+        let Some(opening) = openings.flatten().find(|opening| opening.epoch == epoch) else {
             return;
         };
-        match opening.add(self.state.keys(), parts) {
+        let records = ahead.as_ref().unwrap_or(self.state.keys());
+        match opening.add(records, parts) {
             Ok(None) => {}
             Ok(Some(Opened { keys, by })) => {
                 let text = format!(
@@ -469,9 +525,19 @@ impl Node {
                     by.join(", ")
                 );
                 log(out, 4, "keys", &text);
-                self.releases.opening = None;
                 self.keyring.insert(epoch, keys);
+                self.keyring.walk_back(self.setup.network, records);
                 self.begin_life();
+                if self
+                    .releases
+                    .earlier
+                    .take_if(|o| o.epoch == epoch)
+                    .is_some()
+                {
+                    self.give_keys_to_all(epoch, out);
+                } else {
+                    self.releases.opening = None;
+                }
                 self.keys_are_here(out);
             }
             Err(reason) => log(out, 1, "keys", &reason),

@@ -134,6 +134,43 @@ fn a_leader_without_keys_waits_while_the_actors_that_open_them_run() {
     sure(&mut world, World::end);
 }
 
+/// All keys die just after an epoch began, when one node has come to it and the others have not: what is before
+/// it is sealed with keys that they do not have. Whoever leads then, the keys are opened.
+#[test]
+fn keys_of_an_epoch_that_one_node_alone_has_come_to_are_opened() {
+    for seed in 95..99 {
+        let mut world = calm_network(3, 3, seed, None, |settings| {
+            settings.key_threshold = 2;
+            settings.session_key_ttl_ms = 8_000;
+            settings.epoch_length_ms = 60_000;
+        });
+        until(&mut world, "one has come to the next epoch", |world| {
+            let newest = world.positions().map(|p| p.epoch).max();
+            newest > Some(types::Epoch(2))
+                && world
+                    .positions()
+                    .filter(|p| Some(p.epoch) == newest)
+                    .count()
+                    == 1
+        });
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            cut(&mut world, one, other);
+        }
+        until(&mut world, "the keys are gone everywhere", |world| {
+            world.positions().all(|p| !p.keyed)
+        });
+        let before = acknowledged(&world);
+        world.blocked.clear();
+        until(&mut world, "they are opened", |world| {
+            world.positions().all(|p| p.keyed)
+        });
+        sure(&mut world, |world| world.pass(3_000));
+        assert!(acknowledged(&world) > before);
+        assert_eq!(world.restarts(), 0);
+        sure(&mut world, World::end);
+    }
+}
+
 /// A node that counts and has applied nothing of what it was sent, since its keys had died by then, has no part
 /// to give and nobody to follow. It takes part in the restart all the same.
 #[test]
