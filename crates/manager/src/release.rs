@@ -289,6 +289,8 @@ impl Node {
         let Some(number) = self.state.node(self.id).map(|n| n.lease.number + 1) else {
             return;
         };
+        let text = format!("asks for the keys of epoch {epoch} again");
+        log(out, 4, "keys", &text);
         let data = report_data(
             &self.setup.network,
             Purpose::Lease,

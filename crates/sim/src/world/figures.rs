@@ -6,15 +6,17 @@
 
 #![allow(clippy::disallowed_methods)] // A measurement needs a clock.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
+use super::cheats::Reader;
 use super::{Event, LIVENESS_MS, World};
 use crate::Options;
 
 /// A large network meets, makes keys and restarts within this.
 const LONG_MS: u64 = 10 * LIVENESS_MS;
 
-fn network(nodes: usize) -> World {
+fn network(nodes: usize, epoch_ms: u64, life_ms: u64) -> World {
     let options = Options {
         nodes: Some(nodes),
         clients: 0,
@@ -22,9 +24,8 @@ fn network(nodes: usize) -> World {
         ..Options::default()
     };
     let mut world = World::new(21, &options);
-    // One epoch for all that follows, and keys that live as long as by default but for the fetches.
-    world.consortium.constitution.settings.epoch_length_ms = 3_600_000;
-    world.consortium.constitution.settings.session_key_ttl_ms = 60_000;
+    world.consortium.constitution.settings.epoch_length_ms = epoch_ms;
+    world.consortium.constitution.settings.session_key_ttl_ms = life_ms;
     world.dark = true;
     for place in 0..nodes {
         world.start(place, place == 0);
@@ -59,30 +60,87 @@ fn cost(
     (network, work, gauge(world, name).saturating_sub(before))
 }
 
+/// Of each fetch, from the asking to the opening: a node that asks again meanwhile goes on with that.
+fn fetch_ms(told: &[String]) -> Vec<u64> {
+    let mut asked = std::collections::BTreeMap::new();
+    let mut took = Vec::new();
+    for line in told {
+        let mut words = line.split_whitespace();
+        let (Some(at), Some("node"), Some(node)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let Ok(at) = at.parse::<u64>() else { continue };
+        if line.contains("asks for the keys of epoch") {
+            asked.entry(node).or_insert(at);
+        } else if line.contains("were opened by member-")
+            && let Some(since) = asked.remove(node)
+        {
+            took.push(at - since);
+        }
+    }
+    took.sort_unstable();
+    took
+}
+
+/// From the entry that opens an epoch, made when it is time, until every node has come to it and has its keys.
+fn epoch_change(nodes: usize) -> (u64, u64) {
+    let mut world = network(nodes, 60_000, 3_600_000);
+    until(&mut world, "every node is a voter", |world| {
+        world.all_vote() && world.positions().all(|p| p.sealed)
+    });
+    let timers = |world: &World| {
+        let opening = |line: &&String| line.contains("opening epoch") && line.contains("Timer");
+        world.told.lines().filter(opening).count()
+    };
+    let before = timers(&world);
+    let messages = gauge(&world, "key_messages");
+    until(&mut world, "an epoch is opened", |world| {
+        timers(world) > before
+    });
+    let epoch = world
+        .positions()
+        .map(|p| p.epoch)
+        .max()
+        .expect("nodes run")
+        .next();
+    let came = |world: &World| world.positions().all(|p| p.epoch == epoch && p.keyed);
+    let (network, _, after) = cost(&mut world, "key_messages", "all have come to it", came);
+    // Those on their way when it was opened are counted with it.
+    let during = gauge(&world, "key_messages") - messages;
+    (network, during.max(after))
+}
+
 #[test]
 #[ignore = "a measurement, of minutes"]
 fn key_figures() {
     println!(
-        "  N   M | key generation: network ms, messages | fetches in a minute, messages, per fetch | cold start: network ms, work ms, messages"
+        "  N   M | key generation: network ms, messages | epoch change: network ms, messages | fetches in a minute, messages, per fetch, median network ms | cold start: network ms, work ms, messages"
     );
     for nodes in [3, 5, 10, 25] {
-        let mut world = network(nodes);
+        let epoch = epoch_change(nodes);
+        // One epoch for all that follows.
+        let mut world = network(nodes, 3_600_000, 60_000);
         until(&mut world, "every node is a voter", World::all_vote);
-        let sealed = |world: &World| world.positions().all(|p| p.sealed);
+        let reader = RefCell::new(Reader::default());
         let made = cost(
             &mut world,
             "key_messages",
-            "keys are sealed to the actors",
-            sealed,
+            "the actors have made their key",
+            |world| {
+                let mut reader = reader.borrow_mut();
+                reader.follow(world);
+                reader.made().is_some()
+            },
         );
 
-        let opened = "were opened by member-";
-        let before = world.told.lines().filter(|l| l.contains(opened)).count();
+        let before = world.told.lines().count();
         let end = world.now.plus(60_000);
         let fetched = cost(&mut world, "key_messages", "a minute passes", |world| {
             world.now >= end
         });
-        let after = world.told.lines().filter(|l| l.contains(opened)).count();
+        let told: Vec<String> = world.told.lines().skip(before).cloned().collect();
+        let took = fetch_ms(&told);
 
         let all = (0..nodes).collect();
         world.lose_power(&all);
@@ -99,14 +157,17 @@ fn key_figures() {
             "the network restarts",
             restarted,
         );
-        let fetches = after - before;
+        let fetches = took.len();
         println!(
-            "{nodes:3} {:3} | {:6} {:6} | {fetches:4} {:6} {:6.1} | {:6} {:8.0} {:6}",
+            "{nodes:3} {:3} | {:6} {:6} | {:6} {:6} | {fetches:4} {:6} {:6.1} {:6} | {:6} {:8.0} {:6}",
             nodes / 2 + 1,
             made.0,
             made.2,
+            epoch.0,
+            epoch.1,
             fetched.2,
             fetched.2 as f64 / fetches.max(1) as f64, // some thousands
+            took.get(fetches / 2).copied().unwrap_or_default(),
             cold.0,
             cold.1,
             cold.2,
