@@ -17,7 +17,7 @@ pub fn worker(protocol: impl FnOnce([u8; 32]) -> (Arc<dyn Machine>, Box<dyn Fron
     })
 }
 
-/// As [`worker`], for a protocol that can use threads.
+/// As [`worker()`], for a protocol that can use threads.
 pub fn worker_with_threads(
     protocol: impl FnOnce([u8; 32], Arc<dyn Spread>) -> (Arc<dyn Machine>, Box<dyn Front>),
 ) -> ! {
