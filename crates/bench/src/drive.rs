@@ -23,6 +23,10 @@ const URGENT_EVERY: Duration = Duration::from_millis(10);
 /// What was refused gets in within this time after the load has ended, or a network is stuck.
 const URGENT_PATIENCE: Duration = Duration::from_secs(60);
 
+/// What goes out in one piece stays under what a channel keeps for a reader that is slow; the rest follows when it
+/// has gone.
+const PIECE_BYTES_MAX: usize = 256 << 10;
+
 /// A request, ready to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -251,7 +255,7 @@ impl<'a> Lane<'a> {
         let now = Instant::now();
         let mut count = 0;
         let mut single = Bytes::new();
-        loop {
+        while single.len().max(out.len()) < PIECE_BYTES_MAX {
             let allowed = match pace {
                 Pace::Closed { in_flight } => {
                     let unanswered = self.flying.len() + self.later.len();
