@@ -41,9 +41,6 @@ const LEADERLESS_MS: u64 = 5_000;
 /// change of leaders; a unit that is not lost commits in a tenth of it.
 const FORWARD_AGAIN_MS: u64 = 1_000;
 
-/// At most so many at once, the oldest.
-const FORWARD_AGAIN_MAX: usize = 4_096;
-
 /// How often units are looked at that may have waited too long.
 const EXPIRY_MS: u64 = 10_000;
 
@@ -614,7 +611,7 @@ impl Core {
                 let old = self.pool.local_for(self.now, FORWARD_AGAIN_MS);
                 following
                     .unforwarded
-                    .extend(old.take(FORWARD_AGAIN_MAX).map(|waiting| waiting.unit.id));
+                    .extend(old.map(|waiting| waiting.unit.id));
                 following.forwarded_at = self.now;
             }
             if !following.unforwarded.is_empty() {
