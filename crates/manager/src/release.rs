@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Engine;
-use governance::{Command, KeyRelease, Keys};
+use governance::{Command, EpochCause, KeyRelease, Keys};
 use ledger::Kind;
 use tee::{Purpose, report_data};
 use threshold::{Partial, Wire};
@@ -426,7 +426,9 @@ impl Node {
             .may_have_keys_but_for_lease(from, known, self.order.time);
         match (self.leader(), may) {
             (Some(leader), Ok(())) if leader == from => {
-                if !self.send_partials(from, epoch, out) && known < epoch {
+                // Who came or went with an epoch stands in entries that this node cannot read yet.
+                let judged = epoch == known || !self.changes_members_until(epoch);
+                if !(judged && self.send_partials(from, epoch, out)) && known < epoch {
                     self.send_partials(from, known, out);
                 }
             }
@@ -457,6 +459,16 @@ impl Node {
             Some((entry.index, opening?))
         });
         Some(self.state.keys().ahead(self.setup.network, openings))
+    }
+
+    /// Whether an epoch that this node has not come to, up to this one, began because somebody came or went.
+    fn changes_members_until(&self, epoch: Epoch) -> bool {
+        let ahead = self.records_ahead(epoch);
+        let openings = ahead.iter().flat_map(|keys| keys.epochs());
+        openings.map(|record| &record.opening).any(|o| {
+            (self.order.epoch.next()..=epoch).contains(&o.epoch)
+                && o.cause == EpochCause::Membership
+        })
     }
 
     /// What this node's actor adds to the opening of an epoch's two keys.
