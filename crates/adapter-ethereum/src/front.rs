@@ -238,6 +238,10 @@ impl EthereumFront {
 }
 
 impl Front for EthereumFront {
+    fn submits(&self, _method: &str, body: &[u8]) -> bool {
+        std::str::from_utf8(body).is_ok_and(|text| text.contains("\"eth_sendRawTransaction"))
+    }
+
     fn request(
         &mut self,
         _stream: StreamId,

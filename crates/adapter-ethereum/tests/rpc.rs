@@ -7,6 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use common::data;
 use common::node::{COUNTER, Node, REVERTER};
 use serde_json::{Value, json};
+use worker::solo::Solo;
 
 impl Node {
     fn new() -> Self {
@@ -280,6 +281,50 @@ fn a_batch_keeps_its_order_and_reads_see_the_sends_before_them() {
     assert_eq!(replies[101]["error"]["code"], -32601);
     let blocks = node.ok("eth_blockNumber", json!([]));
     println!("100 transactions in block {blocks}");
+}
+
+#[test]
+fn a_batch_is_taken_together_or_not_at_all() {
+    let limits = worker::PoolLimits {
+        caller_units_max: 2,
+        ..worker::PoolLimits::default()
+    };
+    let settings = dev::settings(dev::CHAIN_ID).to_json();
+    let (machine, front) = (
+        adapter_ethereum::machine(),
+        adapter_ethereum::front([5; 32]),
+    );
+    let node = Node::of(Solo::with_limits(machine, front, settings, limits));
+    let batch = |from: usize, sends: u64| {
+        let nonce = node.nonce(from);
+        let send = |nonce: u64| {
+            let raw = node.signed(from, nonce, TxKind::Call(dev::ACCOUNTS[9].address), vec![]);
+            json!({"jsonrpc": "2.0", "id": nonce, "method": "eth_sendRawTransaction", "params": [raw]})
+        };
+        let mut calls: Vec<Value> = (nonce..nonce + sends).map(send).collect();
+        calls.push(json!({"jsonrpc": "2.0", "id": 99, "method": "eth_chainId"}));
+        let request = Value::Array(calls).to_string();
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            request.len()
+        );
+        let mut solo = node.solo.borrow_mut();
+        solo.bytes(2, [head, request].concat().into_bytes());
+        // It may wait a second for room.
+        solo.advance(1_100);
+        String::from_utf8(solo.received(2).to_vec()).expect("text")
+    };
+    // Three are one too many: none is taken, and what reads is answered.
+    let answer = batch(0, 3);
+    assert_eq!(answer.matches("-32005").count(), 3, "{answer}");
+    assert!(
+        answer.contains(&format!("{:#x}", dev::CHAIN_ID)),
+        "{answer}"
+    );
+    assert_eq!(node.nonce(0), 0);
+    let answer = batch(0, 2);
+    assert!(!answer.contains("error"), "{answer}");
+    assert_eq!(node.nonce(0), 2);
 }
 
 #[test]

@@ -81,6 +81,15 @@ pub trait Context {
     /// Committed state.
     fn view(&self) -> &dyn View;
 
+    /// Whether so many more units of `caller` may wait here: cheaper to ask than to have each one looked at.
+    ///
+    /// # Errors
+    /// What to tell whoever sent them. None of them is taken.
+    fn room(&self, caller: &Caller, units: usize) -> Result<(), Reject> {
+        let _ = (caller, units);
+        Ok(())
+    }
+
     /// Admits `raw` for `caller` and hands it to the leader. The answer comes by [`Context::fate`].
     fn submit(&mut self, caller: &Caller, raw: Bytes) -> Result<UnitId, Reject>;
 
@@ -89,6 +98,9 @@ pub trait Context {
 
     /// The unit with this id if it waits on this VN (submitted here, not committed yet).
     fn pending(&self, unit: &UnitId) -> Option<Bytes>;
+
+    /// Lane and number of the unit with this id if it waits on this VN.
+    fn place(&self, unit: &UnitId) -> Option<(Bytes, u64)>;
 
     /// The next free sequence number of a lane, counting what waits on this VN.
     fn lane_next(&self, lane: &[u8]) -> Option<u64>;
@@ -194,6 +206,13 @@ pub trait Front: Send {
     /// closes them.
     fn ended(&mut self) -> Vec<StreamId> {
         Vec::new()
+    }
+
+    /// Whether an HTTP request may submit units. While there is no room for them it is held back; one that reads
+    /// goes on. A guess is enough: what is not held is refused by [`Context::submit`].
+    fn submits(&self, method: &str, body: &[u8]) -> bool {
+        let _ = body;
+        method != "GET"
     }
 
     /// An HTTP request.

@@ -41,6 +41,9 @@ fn number(kind: Kind) -> u32 {
     }
 }
 
+/// In the place of a kind: the leader has no room for the unit now.
+pub(crate) const NO_ROOM: u32 = 8;
+
 pub(crate) fn refused(id: &UnitId, reject: &Reject) -> boundary::RefusedUnit {
     boundary::RefusedUnit {
         id: Bytes::copy_from_slice(&id.0),
@@ -57,7 +60,7 @@ pub(crate) fn reject(unit: boundary::RefusedUnit) -> Option<(UnitId, Reject)> {
         3 => Kind::Duplicate,
         4 => Kind::Later,
         5 => Kind::Invalid,
-        7 => Kind::Busy,
+        7 | NO_ROOM => Kind::Busy,
         _ => Kind::Fault,
     };
     Some((

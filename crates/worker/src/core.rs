@@ -36,10 +36,13 @@ const REJECTIONS_MAX: usize = 1 << 16;
 /// Without a leader for this long, clients hear that the outcome is unknown.
 const LEADERLESS_MS: u64 = 5_000;
 
-/// A unit that waits for longer is forwarded again, as often. It does no harm: ids are unique. A leader
-/// that was just elected cannot take units yet and drops them, so this bounds what a client feels of a
-/// change of leaders; a unit that is not lost commits in a tenth of it.
+/// A unit that waits for longer and may be lost on its way is forwarded again, as often. It does no harm: ids are
+/// unique. A leader that was just elected cannot take units yet and drops them, so this bounds what a client feels
+/// of a change of leaders; a unit that is not lost commits in a tenth of it, unless there is too much work.
 const FORWARD_AGAIN_MS: u64 = 1_000;
+
+/// What the leader had no room for is forwarded again after so long.
+const HELD_MS: u64 = 100;
 
 /// How often units are looked at that may have waited too long.
 const EXPIRY_MS: u64 = 10_000;
@@ -107,6 +110,11 @@ pub(crate) struct Following {
     /// When everything that waited was forwarded. Units that come later do not move it, so that a lost
     /// one is not forgotten while others go on.
     forwarded_at: Millis,
+    /// [`Pool::newest_committed`] then.
+    newest_committed: u64,
+    /// What the leader had no room for. It stays: whoever sent it was not told no, and the leader will have room.
+    held: Vec<UnitId>,
+    held_until: Millis,
 }
 
 impl Core {
@@ -265,6 +273,7 @@ impl Core {
         if let Some(reject) = self.takes_no_units() {
             return Err(reject);
         }
+        self.pool.room(caller, 1)?;
         if raw.len() > UNIT_BYTES_MAX {
             return Err(Reject::new(
                 Kind::Malformed,
@@ -361,23 +370,36 @@ impl Core {
                     .insert(self.now, ticket, raw, caller, origin, committed)
             });
             if let Err(reject) = inserted {
+                let mut refused = convert::refused(&id, &reject);
+                if reject.kind == Kind::Busy {
+                    refused.kind = convert::NO_ROOM;
+                }
                 self.refusals
                     .entry(inject.origin)
                     .or_default()
-                    .push(convert::refused(&id, &reject));
+                    .push(refused);
             }
         }
     }
 
-    /// The leader refused units that this VN had forwarded. One that waits for another stays: its client may have
-    /// been told so, and the leader will have room.
+    /// The leader refused units that this VN had forwarded.
     pub(crate) fn refused(&mut self, refused: boundary::Refused) {
-        for (id, reject) in refused.units.into_iter().filter_map(convert::reject) {
-            if reject.kind == Kind::Busy && self.pool.waits_for_another(&id) {
+        for unit in refused.units {
+            let held = unit.kind == convert::NO_ROOM;
+            let Some((id, reject)) = convert::reject(unit) else {
                 continue;
-            }
-            if let Some(waiting) = self.pool.remove(&id) {
-                self.reject(&waiting, reject);
+            };
+            match &mut self.role {
+                Role::Following(following) if held => {
+                    following.held.push(id);
+                    following.held_until = self.now.plus(HELD_MS);
+                }
+                Role::Leading(_) if held => {}
+                _ => {
+                    if let Some(waiting) = self.pool.remove(&id) {
+                        self.reject(&waiting, reject);
+                    }
+                }
             }
         }
     }
@@ -449,6 +471,8 @@ impl Core {
             told_unknown: false,
             unforwarded,
             forwarded_at: self.now,
+            newest_committed: self.pool.newest_committed,
+            ..Following::default()
         });
         if !known_before && follow.leader_known {
             self.changed.extend(self.pool.local().map(|w| w.unit.id));
@@ -608,11 +632,16 @@ impl Core {
             if self.pool.len() == 0 {
                 following.forwarded_at = self.now;
             } else if self.now.since(following.forwarded_at) >= FORWARD_AGAIN_MS {
-                let old = self.pool.local_for(self.now, FORWARD_AGAIN_MS);
+                let before = following.newest_committed;
+                let lost = self.pool.lost(self.now, FORWARD_AGAIN_MS, before);
                 following
                     .unforwarded
-                    .extend(old.map(|waiting| waiting.unit.id));
+                    .extend(lost.map(|waiting| waiting.unit.id));
+                following.newest_committed = self.pool.newest_committed;
                 following.forwarded_at = self.now;
+            }
+            if !following.held.is_empty() && self.now >= following.held_until {
+                following.unforwarded.append(&mut following.held);
             }
             if !following.unforwarded.is_empty() {
                 forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
@@ -631,7 +660,11 @@ impl Core {
         }
         let role = match &self.role {
             Role::Leading(_) => None,
-            Role::Following(f) if f.leader_known => Some(f.forwarded_at.plus(FORWARD_AGAIN_MS)),
+            Role::Following(f) if f.leader_known => {
+                let again = f.forwarded_at.plus(FORWARD_AGAIN_MS);
+                let held = (!f.held.is_empty()).then_some(f.held_until);
+                Some(held.map_or(again, |until| until.min(again)))
+            }
             Role::Following(f) => (!f.told_unknown).then(|| f.since.plus(LEADERLESS_MS)),
         };
         Some(role.map_or(self.expiry_at, |at| at.min(self.expiry_at)))

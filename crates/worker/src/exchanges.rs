@@ -330,6 +330,10 @@ impl Context for Polling<'_> {
         &self.core.store
     }
 
+    fn room(&self, caller: &Caller, units: usize) -> Result<(), Reject> {
+        self.core.pool.room(caller, units)
+    }
+
     fn submit(&mut self, caller: &Caller, raw: Bytes) -> Result<UnitId, Reject> {
         self.core.submit(self.stream, caller, raw)
     }
@@ -349,6 +353,11 @@ impl Context for Polling<'_> {
             .pool
             .get(unit)
             .map(|waiting| waiting.unit.raw.clone())
+    }
+
+    fn place(&self, unit: &UnitId) -> Option<(Bytes, u64)> {
+        let waiting = self.core.pool.get(unit)?;
+        Some((waiting.lane.clone(), waiting.lane_seq))
     }
 
     fn lane_next(&self, lane: &[u8]) -> Option<u64> {

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use types::{ActorId, Millis, UnitId};
 
+use room::Loads;
 pub use room::PoolLimits;
 
 /// Who brought a unit and is told if it is rejected.
@@ -27,6 +28,12 @@ pub(crate) enum Origin {
     Local { stream: u64 },
     /// Another VN, by the manager's name of it.
     Node(u64),
+}
+
+impl Origin {
+    fn is_node(self) -> bool {
+        matches!(self, Self::Node(_))
+    }
 }
 
 /// A unit in the pool.
@@ -42,6 +49,8 @@ pub(crate) struct Waiting {
     pub(crate) stream: Option<u64>,
     /// Other VNs that forwarded it.
     pub(crate) nodes: Vec<u64>,
+    /// It came from another VN first.
+    forwarded: bool,
     arrival: u64,
     arrived: Millis,
     /// How many of `after` are not applied yet.
@@ -61,6 +70,8 @@ struct Lane {
     next: Option<u64>,
     /// The highest `lane_next` that came with a unit: a lower bound.
     hint: u64,
+    /// Up to here, exclusive, no number was missing when it was looked at.
+    reach: u64,
     /// The machine answered `Later`, and nothing has changed since.
     blocked: bool,
 }
@@ -83,6 +94,15 @@ impl Lane {
     fn floor(&self) -> u64 {
         self.hint.max(self.next.unwrap_or(0))
     }
+
+    /// The first number that is missing here. Each look goes on where the last one ended.
+    fn reach(&mut self) -> u64 {
+        self.reach = self.reach.max(self.floor());
+        while self.waiting.contains_key(&self.reach) && self.reach < u64::MAX {
+            self.reach += 1;
+        }
+        self.reach
+    }
 }
 
 /// Units that wait, and those in flight.
@@ -99,8 +119,11 @@ pub(crate) struct Pool {
     dependents: HashMap<UnitId, Vec<UnitId>>,
     /// Units without a lane that were answered `Later`: tried again when the state has changed.
     deferred: Vec<UnitId>,
+    /// Units of each actor that came in here.
     callers: HashMap<ActorId, usize>,
-    bytes: usize,
+    loads: Loads,
+    /// The latest arrival among the local units that were committed.
+    pub(crate) newest_committed: u64,
     next_arrival: u64,
 }
 
@@ -115,7 +138,8 @@ impl Pool {
             dependents: HashMap::new(),
             deferred: Vec::new(),
             callers: HashMap::new(),
-            bytes: 0,
+            loads: Loads::default(),
+            newest_committed: 0,
             next_arrival: 0,
         }
     }
@@ -125,7 +149,7 @@ impl Pool {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.loads.bytes()
     }
 
     pub(crate) fn get(&self, id: &UnitId) -> Option<&Waiting> {
@@ -157,7 +181,7 @@ impl Pool {
             }
             return Ok(());
         }
-        self.check_limits(&ticket, &raw, &caller)?;
+        self.check_limits(&ticket, raw.len(), &caller, origin)?;
 
         let id = ticket.id;
         let arrival = self.next_arrival;
@@ -189,8 +213,6 @@ impl Pool {
             }
             lane.waiting.insert(ticket.lane_seq, id);
         }
-        self.bytes += raw.len();
-        *self.callers.entry(caller.actor).or_default() += 1;
         self.arrivals.insert(arrival, id);
         let (stream, nodes) = match origin {
             Origin::Local { stream } => (Some(stream), Vec::new()),
@@ -216,6 +238,7 @@ impl Pool {
                 after: ticket.after,
                 stream,
                 nodes,
+                forwarded: origin.is_node(),
                 arrival,
                 arrived: now,
                 missing,
@@ -224,6 +247,7 @@ impl Pool {
                 suspended: false,
             },
         );
+        self.count(&id);
         if lane.is_empty() {
             self.refresh_unit(&id)
         } else {
@@ -333,11 +357,11 @@ impl Pool {
         let Some(waiting) = self.units.get_mut(id).filter(|waiting| waiting.suspended) else {
             return false;
         };
-        let room = self.limits.bytes_max.saturating_sub(self.bytes);
-        if answer.bytes() > room {
+        let load = self.loads.of_mut(waiting.forwarded);
+        if answer.bytes() > self.limits.bytes_max.saturating_sub(load.bytes) {
             answer.reply = Err(ExternalFailure::Busy);
         }
-        self.bytes += answer.bytes();
+        load.bytes += answer.bytes();
         waiting.unit.answers.push(answer);
         waiting.suspended = false;
         let (lane_name, seq) = (waiting.lane.clone(), waiting.lane_seq);
@@ -369,12 +393,8 @@ impl Pool {
     /// What systems outside answered is forgotten.
     pub(crate) fn forget_answers(&mut self) {
         for waiting in self.units.values_mut() {
-            self.bytes -= waiting
-                .unit
-                .answers
-                .iter()
-                .map(Answer::bytes)
-                .sum::<usize>();
+            let answers = waiting.unit.answers.iter();
+            self.loads.of_mut(waiting.forwarded).bytes -= answers.map(Answer::bytes).sum::<usize>();
             waiting.unit.answers.clear();
         }
     }
@@ -384,6 +404,7 @@ impl Pool {
         let waiting = self.units.remove(id)?;
         self.forget(&waiting);
         if let Some(lane) = self.lanes.get_mut(&waiting.lane) {
+            lane.reach = lane.reach.min(waiting.lane_seq);
             if waiting.in_flight {
                 // The lane did not move on after all; its next unit finds out by itself.
                 lane.in_flight = lane.in_flight.saturating_sub(1);
@@ -404,6 +425,9 @@ impl Pool {
             return;
         };
         self.forget(&waiting);
+        if waiting.stream.is_some() {
+            self.newest_committed = self.newest_committed.max(waiting.arrival);
+        }
         if let Some(lane) = self.lanes.get_mut(&waiting.lane) {
             if waiting.in_flight {
                 lane.in_flight = lane.in_flight.saturating_sub(1);
@@ -484,10 +508,18 @@ impl Pool {
             .filter(|waiting| waiting.stream.is_some())
     }
 
-    /// Those of [`Pool::local`] that have waited for at least so long.
-    pub(crate) fn local_for(&self, now: Millis, wait_ms: u64) -> impl Iterator<Item = &Waiting> {
+    /// Those of [`Pool::local`] that have waited for at least so long and may be lost on their way: one that came
+    /// later was committed before them, or none was since [`Pool::newest_committed`] was `before`.
+    pub(crate) fn lost(
+        &self,
+        now: Millis,
+        wait_ms: u64,
+        before: u64,
+    ) -> impl Iterator<Item = &Waiting> {
+        let newest = self.newest_committed;
         self.local()
             .take_while(move |waiting| now.since(waiting.arrived) >= wait_ms)
+            .filter(move |waiting| newest == before || waiting.arrival < newest)
     }
 
     /// Takes out what has waited too long and is not in flight.
@@ -525,15 +557,9 @@ impl Pool {
     }
 
     fn forget(&mut self, waiting: &Waiting) {
-        self.bytes -= waiting.unit.bytes();
+        self.discount(waiting);
         self.arrivals.remove(&waiting.arrival);
         self.ready.remove(&waiting.arrival);
-        if let Some(count) = self.callers.get_mut(&waiting.caller.actor) {
-            *count -= 1;
-            if *count == 0 {
-                self.callers.remove(&waiting.caller.actor);
-            }
-        }
         if waiting.missing > 0 {
             for dependency in &waiting.after {
                 if let Some(waiters) = self.dependents.get_mut(dependency) {

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use http1::ClientResponse;
 use types::{ActorId, Millis};
 
-use crate::Worker;
+use crate::{PoolLimits, Worker};
 
 /// Ledger time at the start: 2023-11-14T22:13:20Z.
 const START: Millis = Millis(1_700_000_000_000);
@@ -54,7 +54,21 @@ impl Solo {
         front: Box<dyn Front>,
         settings: impl Into<Bytes>,
     ) -> Self {
-        let mut solo = Self::start(machine, front, settings.into(), false);
+        Self::with_limits(machine, front, settings, PoolLimits::default())
+    }
+
+    /// As [`Solo::new`], with other bounds of the pool.
+    ///
+    /// # Panics
+    /// If the settings cannot be used.
+    pub fn with_limits(
+        machine: Arc<dyn Machine>,
+        front: Box<dyn Front>,
+        settings: impl Into<Bytes>,
+        limits: PoolLimits,
+    ) -> Self {
+        let worker = Worker::with_limits(machine.clone(), front, limits);
+        let mut solo = Self::start(&*machine, worker, settings.into(), false);
         solo.lead();
         solo
     }
@@ -71,7 +85,8 @@ impl Solo {
         snapshot: &[Bytes],
         bodies: BTreeMap<u64, Bytes>,
     ) -> Self {
-        let mut solo = Self::start(machine, front, Bytes::new(), true);
+        let worker = Worker::new(machine.clone(), front);
+        let mut solo = Self::start(&*machine, worker, Bytes::new(), true);
         solo.bodies = bodies;
         for (sequence, data) in (0..).zip(snapshot) {
             solo.tell(In::Restore(boundary::Restore {
@@ -91,15 +106,10 @@ impl Solo {
         solo
     }
 
-    fn start(
-        machine: Arc<dyn Machine>,
-        front: Box<dyn Front>,
-        settings: Bytes,
-        restore: bool,
-    ) -> Self {
+    fn start(machine: &dyn Machine, worker: Worker, settings: Bytes, restore: bool) -> Self {
         let protocol = machine.describe().protocol.to_owned();
         let mut solo = Self {
-            worker: Worker::new(machine, front),
+            worker,
             leaderless: false,
             now: START,
             bodies: BTreeMap::new(),

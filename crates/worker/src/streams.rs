@@ -1,5 +1,7 @@
 //! Clients' connections: bytes in, requests to the front, answers in order, bytes out.
 
+mod turns;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use adapter::{Caller, Front, Push, Response, StreamId};
@@ -8,10 +10,12 @@ use boundary::worker_to_manager::Message as Out;
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 use http1::{Message, Options, Persistence, Received, Refusal, Server, WebSocket};
+use types::Millis;
 use types::limits::{APPLICATION_REQUEST_BYTES_MAX, CONNECTIONS_MAX};
 
-use crate::core::send;
+use crate::core::{Core, send};
 use crate::exchanges::{ExchangeId, Exchanges};
+use turns::{HOLD_MS, Turns};
 
 /// Requests of one connection that may be unanswered. Past that its bytes wait, and the manager's
 /// window closes.
@@ -35,6 +39,7 @@ pub(crate) struct Streams {
     /// Connections that may take in what waits.
     resumed: BTreeSet<u64>,
     partial_bytes: usize,
+    turns: Turns,
 }
 
 struct Stream {
@@ -49,6 +54,14 @@ struct Stream {
     consumed: u64,
     output: BytesMut,
     ending: bool,
+    /// The next request, which waits for room in the pool.
+    held: Option<Held>,
+}
+
+struct Held {
+    request: http1::Request,
+    /// When it began to wait, or the request before it was answered.
+    since: Millis,
 }
 
 enum Protocol {
@@ -75,6 +88,7 @@ impl Streams {
             consumed: 0,
             output: BytesMut::new(),
             ending: false,
+            held: None,
         };
         self.streams.insert(id, stream);
     }
@@ -103,6 +117,7 @@ impl Streams {
         data: Bytes,
         front: &mut dyn Front,
         exchanges: &mut Exchanges,
+        core: &Core,
     ) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
@@ -111,11 +126,19 @@ impl Streams {
             return;
         }
         stream.waiting.push_back(data);
-        self.take_in(id, front, exchanges);
+        if stream.held.is_none() {
+            self.take_in(id, front, exchanges, core);
+        }
     }
 
     /// An exchange has its answer.
-    pub(crate) fn answer(&mut self, id: u64, exchange: ExchangeId, response: Response) {
+    pub(crate) fn answer(
+        &mut self,
+        now: Millis,
+        id: u64,
+        exchange: ExchangeId,
+        response: Response,
+    ) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -137,6 +160,9 @@ impl Streams {
             Protocol::Http(_) => {
                 stream.asked[at].answer = Some(response);
                 stream.encode_answers();
+                if let Some(held) = &mut stream.held {
+                    held.since = now;
+                }
             }
         }
         self.dirty.insert(id);
@@ -165,13 +191,46 @@ impl Streams {
         }
     }
 
-    /// Takes in what had to wait until answers were out. False if there was nothing.
-    pub(crate) fn resume(&mut self, front: &mut dyn Front, exchanges: &mut Exchanges) -> bool {
-        let resumed = core::mem::take(&mut self.resumed);
-        for id in &resumed {
-            self.take_in(*id, front, exchanges);
+    /// Takes in what had to wait until answers were out or until there was room; exchanges have been polled.
+    /// False if there was nothing.
+    pub(crate) fn resume(
+        &mut self,
+        front: &mut dyn Front,
+        exchanges: &mut Exchanges,
+        core: &Core,
+    ) -> bool {
+        self.turns.polled();
+        let mut some = false;
+        let mut kept = VecDeque::new();
+        for (id, actor) in self.turns.take(core.now) {
+            let stream = self.streams.get(&id);
+            let Some((stream, held)) = stream.and_then(|s| Some((s, s.held.as_ref()?))) else {
+                self.turns.leave(&actor); // the connection is gone
+                continue;
+            };
+            let too_long = stream.asked.is_empty() && core.now.since(held.since) >= HOLD_MS;
+            let bytes = held.request.body.len();
+            if too_long || self.turns.has_room(&stream.caller, &core.pool, bytes) {
+                self.turns.leave(&actor);
+                self.take_in(id, front, exchanges, core);
+                some = true;
+            } else {
+                kept.push_back((id, actor));
+            }
         }
-        !resumed.is_empty()
+        self.turns.keep(kept);
+        for id in core::mem::take(&mut self.resumed) {
+            let is_held = |stream: &Stream| stream.held.is_some();
+            if !self.streams.get(&id).is_some_and(is_held) {
+                self.take_in(id, front, exchanges, core);
+                some = true;
+            }
+        }
+        some
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Millis> {
+        self.turns.next_wake()
     }
 
     /// Sends answers, returns windows, ends what has ended.
@@ -216,16 +275,36 @@ impl Streams {
         }
     }
 
-    /// Takes in waiting bytes as far as the number of unanswered requests allows.
-    fn take_in(&mut self, id: u64, front: &mut dyn Front, exchanges: &mut Exchanges) {
+    /// Takes in waiting bytes as far as the number of unanswered requests and the room in the pool allow. A request
+    /// that was held has its turn.
+    fn take_in(&mut self, id: u64, front: &mut dyn Front, exchanges: &mut Exchanges, core: &Core) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         loop {
+            if let Some(held) = stream.held.take() {
+                self.turns.goes_on(held.request.body.len());
+                stream.request(id, held.request, front, exchanges);
+                continue;
+            }
             if stream.ending || stream.asked.len() >= UNANSWERED_MAX {
                 break;
             }
             match stream.advance(id, front, exchanges) {
+                Step::Request(request) => {
+                    if front.submits(&request.method, &request.body) {
+                        let bytes = request.body.len();
+                        if (self.turns).is_blocked(&stream.caller, &core.pool, bytes) {
+                            self.turns.wait(id, stream.caller.actor);
+                            let since = core.now;
+                            stream.held = Some(Held { request, since });
+                            break;
+                        }
+                        self.turns.goes_on(bytes);
+                    }
+                    stream.request(id, request, front, exchanges);
+                    continue;
+                }
                 Step::Again => continue,
                 Step::Starved => {}
             }
@@ -250,7 +329,12 @@ impl Streams {
         }
         if let Protocol::Http(server) = &stream.protocol {
             self.partial_bytes -= stream.partial;
-            stream.partial = if stream.ending { 0 } else { server.buffered() };
+            let held = stream.held.as_ref().map_or(0, |h| h.request.body.len());
+            stream.partial = if stream.ending {
+                0
+            } else {
+                server.buffered() + held
+            };
             self.partial_bytes += stream.partial;
         }
         self.dirty.insert(id);
@@ -258,6 +342,9 @@ impl Streams {
 }
 
 enum Step {
+    /// A request by HTTP, to be dealt with.
+    Request(http1::Request),
+    /// Something was dealt with.
     Again,
     Starved,
 }
@@ -274,7 +361,7 @@ impl Stream {
                         http1::encode_continue(&mut self.output);
                     }
                 }
-                Ok(Some(Received::Request(request))) => self.request(id, request, front, exchanges),
+                Ok(Some(Received::Request(request))) => return Step::Request(request),
                 Err(refusal) => self.refuse(refusal),
             },
             Protocol::WebSocket(socket) => match socket.next() {
@@ -390,6 +477,7 @@ impl Stream {
 
     fn end(&mut self) {
         self.ending = true;
+        self.held = None;
         self.waiting.clear();
     }
 

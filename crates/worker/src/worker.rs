@@ -143,6 +143,7 @@ impl Worker {
                     data.data,
                     &mut *self.front,
                     &mut self.exchanges,
+                    &self.core,
                 );
             }
             In::Close(close) => {
@@ -200,9 +201,10 @@ impl Worker {
             self.core.tick();
             let polled = self.exchanges.poll(&mut self.core, &mut answers);
             for (stream, exchange, response) in answers.drain(..) {
-                self.streams.answer(stream, exchange, response);
+                self.streams
+                    .answer(self.core.now, stream, exchange, response);
             }
-            let resumed = self.streams.resume(&mut *self.front, &mut self.exchanges);
+            let resumed = (self.streams).resume(&mut *self.front, &mut self.exchanges, &self.core);
             self.core.form_batches(out);
             if !polled && !resumed && self.core.changed.is_empty() {
                 self.flush_again = false;
@@ -222,10 +224,12 @@ impl Worker {
         if self.has_work() {
             return Some(self.core.now);
         }
-        [self.core.next_wake(), self.exchanges.next_wake()]
-            .into_iter()
-            .flatten()
-            .min()
+        let wakes = [
+            self.core.next_wake(),
+            self.exchanges.next_wake(),
+            self.streams.next_wake(),
+        ];
+        wakes.into_iter().flatten().min()
     }
 
     /// True if [`Worker::flush`] has more to do at once, though nothing comes in: it does a bounded share

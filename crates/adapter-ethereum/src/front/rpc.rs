@@ -159,6 +159,23 @@ impl Rpc {
         Ok(())
     }
 
+    /// Transactions that come together are taken together or not at all: a batch of which a part was taken
+    /// could say only once that part is committed that the rest was not.
+    fn look_for_room(&mut self, context: &dyn Context) {
+        let submissions = |(_, work): &&(Id, Work)| matches!(work, Work::Submit(_));
+        let count = self.calls.iter().filter(submissions).count();
+        if count < 2 {
+            return;
+        }
+        if let Err(reject) = context.room(&self.session.caller, count) {
+            for (_, work) in &mut self.calls {
+                if matches!(work, Work::Submit(_)) {
+                    *work = Work::Answered(Err(RpcError::rejected(&reject)));
+                }
+            }
+        }
+    }
+
     /// Answers all that is read with this error.
     fn refuse(&mut self, error: &RpcError) {
         for (_, work) in &mut self.calls {
@@ -176,6 +193,7 @@ impl Exchange for Rpc {
             if let Err(Stop::Error(error)) = self.confide(context) {
                 self.refuse(&error);
             }
+            self.look_for_room(context);
             for (_, work) in &mut self.calls {
                 if let Work::Submit(submission) = work {
                     match asked::refused(&self.session, submission.raw(), context) {
@@ -186,7 +204,7 @@ impl Exchange for Rpc {
             }
         }
         if let Some(reading) = &mut self.reading {
-            match reading.poll(&self.session.shared.machine, context) {
+            match reading.poll(context) {
                 Err(Stop::Wait) => return Progress::Pending,
                 Err(Stop::Error(error)) => self.refuse(&error),
                 Ok(_) => {}
@@ -264,7 +282,7 @@ fn submitted(
     submission: &mut Submission,
     context: &mut dyn Context,
 ) -> Result<String, Stop> {
-    match submission.poll(&session.shared.machine, context)? {
+    match submission.poll(context)? {
         Arrival::Committed { height, position } if submission.sync_ms.is_some() => {
             lookup::receipt_at(session, context, height, position)
         }

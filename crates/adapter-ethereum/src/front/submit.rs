@@ -4,15 +4,12 @@
 //! say how long it will wait. A transaction that is here already is the same transaction.
 
 use adapter::{Caller, Context, Fate, Reject};
-use alloy_consensus::Transaction as _;
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use bytes::Bytes;
 use types::{Height, Millis, UnitId};
 
 use super::envelope::{RpcError, Stop};
-use crate::machine::Ethereum;
 use crate::state::account;
-use crate::transaction::Transaction;
 
 /// After this long without a commit the nonces before it are looked at. Longer than any commit of a
 /// healthy network on one site, shorter than a person notices.
@@ -94,11 +91,7 @@ impl Submission {
         self.started = Some((context.now(), result));
     }
 
-    pub(crate) fn poll(
-        &mut self,
-        machine: &Ethereum,
-        context: &mut dyn Context,
-    ) -> Result<Arrival, Stop> {
+    pub(crate) fn poll(&mut self, context: &mut dyn Context) -> Result<Arrival, Stop> {
         let (since, result) = self
             .started
             .as_ref()
@@ -136,10 +129,7 @@ impl Submission {
             }
             .into());
         }
-        if waited >= GAP_CHECK_MS
-            && self.sync_ms.is_none()
-            && self.waits_for_nonce(machine, context)?
-        {
+        if waited >= GAP_CHECK_MS && self.sync_ms.is_none() && self.waits_for_nonce(context)? {
             return Ok(Arrival::Queued);
         }
         let again = if waited < GAP_CHECK_MS {
@@ -152,17 +142,15 @@ impl Submission {
     }
 
     /// True if a nonce before this one is missing.
-    fn waits_for_nonce(&self, machine: &Ethereum, context: &dyn Context) -> Result<bool, Stop> {
-        let rules = machine.rules(context.view())?;
-        let Ok(transaction) = Transaction::admit(&self.raw, &rules) else {
+    fn waits_for_nonce(&self, context: &dyn Context) -> Result<bool, Stop> {
+        let Some((lane, nonce)) = context.place(&UnitId(self.hash.0)) else {
             return Ok(false);
         };
-        let sender = transaction.sender;
+        let Ok(sender) = Address::try_from(&lane[..]) else {
+            return Ok(false); // no transaction: nothing comes before it
+        };
         let committed = account(context.view(), &sender)?.map_or(0, |record| record.nonce);
-        let next = context
-            .lane_next(sender.as_slice())
-            .unwrap_or(0)
-            .max(committed);
-        Ok(transaction.envelope.nonce() > next)
+        let next = context.lane_next(&lane).unwrap_or(0).max(committed);
+        Ok(nonce > next)
     }
 }

@@ -431,6 +431,12 @@ impl Context for Chain {
         self.waiting.get(unit).cloned()
     }
 
+    fn place(&self, unit: &UnitId) -> Option<(Bytes, u64)> {
+        let raw = self.waiting.get(unit)?;
+        let ticket = self.machine.admit(&self.memory, &caller(), raw).ok()?;
+        Some((ticket.lane, ticket.lane_seq))
+    }
+
     fn lane_next(&self, _: &[u8]) -> Option<u64> {
         None
     }

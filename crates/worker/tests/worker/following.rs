@@ -137,22 +137,49 @@ fn what_the_leader_refuses_is_answered() {
 }
 
 #[test]
-fn what_waits_for_another_stays_when_the_leader_is_busy() {
+fn what_the_leader_has_no_room_for_is_forwarded_again() {
     check(
-        "open 2 ada \n follow 1 leader \n post 2 b lane=x/1 add n & \n post 2 a lane=x/0 add n \n refused b busy \n refused a busy \n refused b",
+        "open 2 ada \n follow 1 leader \n post 2 a add n & \n post 2 b add n \n refused b full \n time 1099 \n time 1100 \n refused b full \n lead 2 0 \n commit 1",
         expect![[r#"
             > open 2 ada
             > follow 1 leader
-            > post 2 b lane=x/1 add n &
-            > post 2 a lane=x/0 add n
-            forward b a
-            > refused b busy
-            > refused a busy
-            > refused b
-            2: 409 rejected Invalid: the leader says no
-            2: 409 rejected Busy: the leader says no
+            > post 2 a add n &
+            > post 2 b add n
+            forward a b
+            > refused b full
+            > time 1099
+            > time 1100
+            forward b
+            > refused b full
+            > lead 2 0
+            propose 1 at 1100: a b
+            > commit 1
+            2: 200 committed 1.0
+            2: 200 committed 1.1
         "#]],
     );
+}
+
+#[test]
+fn only_what_may_be_lost_is_forwarded_again() {
+    // b was committed: a, before it, may be lost, and c only when nothing was for a second.
+    let mut follower = Script::new();
+    follower.run(
+        "follow 1 leader \n open 2 ada \n post 2 a add n & \n post 2 b add n & \n post 2 c add n",
+    );
+    let mut leader = Script::new();
+    leader.run("lead 1 0 \n inject 7 b add n");
+    follower.bodies = leader.bodies;
+    let transcript = follower.run("apply 1 \n time 2000 \n time 3000");
+    expect![[r#"
+        > apply 1
+        applied 1
+        > time 2000
+        forward a
+        > time 3000
+        forward a c
+    "#]]
+    .assert_eq(&transcript);
 }
 
 #[test]

@@ -383,88 +383,169 @@ fn refusals_go_to_every_node_that_forwarded() {
     );
 }
 
-#[test]
-fn a_full_pool_says_busy() {
-    let mut script = Script::with_limits(PoolLimits {
-        units_max: 2,
+/// A pool for so many units, and so many of one actor.
+fn small(units_max: usize, caller_units_max: usize) -> Script {
+    Script::with_limits(PoolLimits {
+        units_max,
+        caller_units_max,
         ..PoolLimits::default()
-    });
-    let transcript =
-        script.run("open 2 ada \n post 2 a add n & \n post 2 b add n & \n open 4 bob \n post 4 c add n \n lead 1 0 \n commit 1 \n post 4 c add n");
+    })
+}
+
+#[test]
+fn a_full_pool_says_busy_after_a_second() {
+    let transcript = small(2, 2).run(
+        "open 2 ada \n post 2 a add n & \n post 2 b add n & \n open 4 bob \n post 4 c add n \n time 1999 \n time 2000 \n lead 1 0 \n commit 1 \n post 4 c add n",
+    );
     expect![[r#"
         > open 2 ada
         > post 2 a add n &
         > post 2 b add n &
         > open 4 bob
         > post 4 c add n
+        > time 1999
+        > time 2000
         4: 409 refused Busy: this node has as much work waiting as it takes: try again later
         > lead 1 0
-        propose 1 at 1000: a b
+        propose 1 at 2000: a b
         > commit 1
         2: 200 committed 1.0
         2: 200 committed 1.1
         > post 4 c add n
-        propose 2 at 1000: c
+        propose 2 at 2000: c
     "#]]
     .assert_eq(&transcript);
 }
 
 #[test]
 fn one_actor_cannot_fill_the_pool() {
-    let mut script = Script::with_limits(PoolLimits {
-        caller_units_max: 1,
-        ..PoolLimits::default()
-    });
-    let transcript = script.run("open 2 ada \n post 2 a add n \n open 4 ada \n post 4 b add n \n open 6 eve \n post 6 c add n \n lead 1 0");
+    let transcript = small(8, 1).run(
+        "open 2 ada \n post 2 a add n \n open 4 ada \n post 4 b add n \n open 6 eve \n post 6 c add n \n time 2000 \n lead 1 0",
+    );
     expect![[r#"
         > open 2 ada
         > post 2 a add n
         > open 4 ada
         > post 4 b add n
-        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
         > open 6 eve
         > post 6 c add n
+        > time 2000
+        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
         > lead 1 0
-        propose 1 at 1000: a c
+        propose 1 at 2000: a c
     "#]].assert_eq(&transcript);
 }
 
 #[test]
-fn what_sets_others_free_finds_room_where_they_have_filled_it() {
-    let mut script = Script::with_limits(PoolLimits {
-        caller_units_max: 4,
-        ..PoolLimits::default()
-    });
-    // Of one sender 1, 2, 4 and 5 wait for 0 and 3. 6 finds no room, 0 does, another sender's first one does not any
-    // more; 3 does once 0 has run.
-    let transcript = script.run(
-        "open 2 ada \n post 2 b lane=x/1 add n & \n post 2 c lane=x/2 add n & \n post 2 e lane=x/4 add n & \n post 2 f lane=x/5 add n \n open 4 ada \n post 4 g lane=x/6 add n & \n post 4 a lane=x/0 add n & \n post 4 h lane=y/0 add n \n lead 1 0 \n commit 1 \n post 4 d lane=x/3 add n \n commit 2",
+fn requests_get_room_in_turn_and_those_that_read_do_not_wait() {
+    // Of b and c, which came in a row, and d the first has its turn, then d. The read goes on at once.
+    let transcript = small(8, 1).run(
+        "open 2 ada \n open 4 ada \n open 6 ada \n open 8 ada \n post 2 a add n \n post 4 b add n & \n post 4 c add n \n post 6 d add n \n get 8 /note/n \n lead 1 0 \n commit 1 \n commit 2 \n commit 3 \n commit 4",
+    );
+    expect![[r#"
+        > open 2 ada
+        > open 4 ada
+        > open 6 ada
+        > open 8 ada
+        > post 2 a add n
+        > post 4 b add n &
+        > post 4 c add n
+        > post 6 d add n
+        > get 8 /note/n
+        8: 200 none
+        > lead 1 0
+        propose 1 at 1000: a
+        > commit 1
+        propose 2 at 1000: b
+        2: 200 committed 1.0
+        > commit 2
+        propose 3 at 1000: d
+        4: 200 committed 2.0
+        > commit 3
+        propose 4 at 1000: c
+        6: 200 committed 3.0
+        > commit 4
+        4: 200 committed 4.0
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn one_that_waits_for_its_own_answers_is_not_told_busy() {
+    // c waits behind a on its connection; only when a is answered its second begins.
+    let transcript = small(8, 1).run(
+        "open 2 ada \n open 4 ada \n post 2 a add n & \n post 2 c add n \n post 4 b add n \n time 1500 \n time 2600 \n lead 1 0 \n commit 1 \n commit 2",
+    );
+    expect![[r#"
+        > open 2 ada
+        > open 4 ada
+        > post 2 a add n &
+        > post 2 c add n
+        > post 4 b add n
+        > time 1500
+        > time 2600
+        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
+        > lead 1 0
+        propose 1 at 2600: a
+        > commit 1
+        propose 2 at 2600: c
+        2: 200 committed 1.0
+        > commit 2
+        2: 200 committed 2.0
+    "#]].assert_eq(&transcript);
+}
+
+#[test]
+fn what_waits_for_another_gets_half_of_the_room() {
+    // Of one sender 1 to 4 wait for 0. 5 would be the fifth of eight that wait; 0 and another's first find room.
+    let transcript = small(16, 8).run(
+        "open 2 ada \n post 2 b lane=x/1 add n & \n post 2 c lane=x/2 add n & \n post 2 d lane=x/3 add n & \n post 2 e lane=x/4 add n \n open 4 ada \n post 4 f lane=x/5 add n \n post 4 a lane=x/0 add n & \n post 4 g lane=y/0 add n & \n post 4 f lane=x/5 add n \n post 4 i lane=y/2 add n \n lead 1 0 \n commit 1",
     );
     expect![[r#"
         > open 2 ada
         > post 2 b lane=x/1 add n &
         > post 2 c lane=x/2 add n &
-        > post 2 e lane=x/4 add n &
-        > post 2 f lane=x/5 add n
+        > post 2 d lane=x/3 add n &
+        > post 2 e lane=x/4 add n
         > open 4 ada
-        > post 4 g lane=x/6 add n &
+        > post 4 f lane=x/5 add n
+        4: 409 refused Busy: an earlier one of this sender is missing, and this node has room only for what can run: send that one first
         > post 4 a lane=x/0 add n &
-        > post 4 h lane=y/0 add n
-        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
+        > post 4 g lane=y/0 add n &
+        > post 4 f lane=x/5 add n
+        > post 4 i lane=y/2 add n
         > lead 1 0
-        propose 1 at 1000: a b c
+        propose 1 at 1000: a b c d e g f
         > commit 1
         2: 200 committed 1.1
         2: 200 committed 1.2
+        2: 200 committed 1.3
+        2: 200 committed 1.4
         4: 200 committed 1.0
-        4: 409 refused Busy: too much of your work is waiting on this node: wait until some of it is committed
-        > post 4 d lane=x/3 add n
-        propose 2 at 1000: d e f
-        > commit 2
-        2: 200 committed 2.1
-        2: 200 committed 2.2
-        4: 200 committed 2.0
+        4: 200 committed 1.5
+        4: 200 committed 1.6
+        4: 409 refused Busy: an earlier one of this sender is missing, and this node has room only for what can run: send that one first
     "#]].assert_eq(&transcript);
+}
+
+#[test]
+fn what_others_forward_has_room_of_its_own() {
+    let transcript = small(2, 2).run(
+        "lead 1 0 0 \n open 2 ada \n post 2 a add n & \n post 2 b add n \n inject 7 c add n \n inject 7 d add n \n inject 7 e add n",
+    );
+    expect![[r#"
+        > lead 1 0 0
+        > open 2 ada
+        > post 2 a add n &
+        > post 2 b add n
+        propose 1 at 1000: a b
+        > inject 7 c add n
+        propose 2 at 1000: c
+        > inject 7 d add n
+        > inject 7 e add n
+        refused to 7: e
+    "#]]
+    .assert_eq(&transcript);
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Script {
             "refused" => {
                 let unit = RefusedUnit {
                     id: name(words[1]),
-                    kind: if words.get(2) == Some(&"busy") { 7 } else { 5 },
+                    kind: if words.get(2) == Some(&"full") { 8 } else { 5 },
                     message: "the leader says no".into(),
                 };
                 In::Refused(Refused {
