@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http1::ClientResponse;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 
 use crate::Problem;
+use crate::pace::Pace;
 use crate::wire::Wire;
 
 /// Without any answer for this long the measurement is over.
@@ -17,11 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// questions alone.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Between two urgent requests on one connection: what was refused is not thrown at a busy node at once.
+/// Between two urgent requests on one connection, unless arrivals are further apart: what was refused is not
+/// thrown at a busy node at once.
 const URGENT_EVERY: Duration = Duration::from_millis(10);
 
-/// What was refused gets in within this time after the load has ended, or a network is stuck.
-const URGENT_PATIENCE: Duration = Duration::from_secs(60);
+/// After the load has ended what was refused gets less within this time, again and again, or a network is stuck.
+const URGENT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What goes out in one piece stays under what a channel keeps for a reader that is slow; the rest follows when it
 /// has gone.
@@ -38,15 +41,27 @@ pub(crate) struct Request {
     pub(crate) transactions: usize,
 }
 
-/// When requests go out.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Pace {
-    /// When fewer than this many are unanswered on their connection.
-    Closed { in_flight: usize },
-    /// One each interval, this many in all, whatever the answers do. Its time counts from when it was
-    /// due, also if it could not be sent then: otherwise a network that stalls would hide its own
-    /// delay (coordinated omission).
-    Open { interval: Duration, arrivals: usize },
+/// Arrivals that wait for a free connection, and which one is looked at next.
+#[derive(Default)]
+struct Backlog {
+    due: VecDeque<Instant>,
+    next: usize,
+}
+
+impl Backlog {
+    /// Gives free connections one each, beginning behind the one that got the last.
+    fn give(&mut self, lanes: &mut [Lane<'_>]) {
+        for step in 0..lanes.len() {
+            if self.due.is_empty() {
+                return;
+            }
+            let place = (self.next + step) % lanes.len();
+            if lanes[place].is_done() {
+                lanes[place].due.extend(self.due.pop_front());
+                self.next = place + 1;
+            }
+        }
+    }
 }
 
 /// What is sent, and what becomes of the answers.
@@ -66,6 +81,17 @@ pub(crate) trait Work {
     /// A request of nothing but what is urgent.
     fn next_urgent(&mut self, _lane: usize) -> Result<Option<Request>, Problem> {
         Ok(None)
+    }
+
+    /// How many transactions were begun and have not got in.
+    fn left(&self) -> usize {
+        0
+    }
+
+    /// The load has ended, and this many of its arrivals were not sent since the other side did not read. True:
+    /// they are given up.
+    fn gives_up(&mut self, _arrivals: usize) -> bool {
+        false
     }
 
     /// What stands in the way of what is urgent, for a person.
@@ -145,6 +171,10 @@ struct Lane<'a> {
     dry: bool,
     /// When something urgent may go out next.
     urgent_at: Instant,
+    /// Something came in.
+    readable: bool,
+    /// It is watched for room to send, too.
+    watched: bool,
 }
 
 /// An unanswered request, or the question for its receipts.
@@ -162,49 +192,79 @@ pub(crate) fn drive(wires: &mut [Wire], pace: Pace, work: &mut dyn Work) -> Resu
     let mut arrived = 0;
     let mut answers = 0u64;
     let mut last_answer = start;
-    let mut urgent_since = start;
+    let mut ended = false;
+    let mut least_left = (usize::MAX, start);
+    let urgent_every = pace.arrivals().map_or(URGENT_EVERY, |(interval, _)| {
+        URGENT_EVERY.max(interval * lanes.len() as u32) // connections: at most some thousand
+    });
+    let mut backlog = Backlog::default();
+    let events = watch(&lanes)?;
     let mut out = BytesMut::new();
     loop {
         let mut timeout = PATIENCE;
         let now = Instant::now();
-        if let Pace::Open { interval, arrivals } = pace {
+        if let Some((interval, arrivals)) = pace.arrivals() {
             while arrived < arrivals && due(start, interval, arrived) <= now {
-                let place = arrived % lanes.len();
-                lanes[place].due.push_back(due(start, interval, arrived));
+                let when = due(start, interval, arrived);
+                match pace {
+                    Pace::Clients { .. } => backlog.due.push_back(when),
+                    _ => {
+                        let place = arrived % lanes.len();
+                        lanes[place].due.push_back(when);
+                    }
+                }
                 arrived += 1;
             }
             if arrived < arrivals {
                 timeout = due(start, interval, arrived).saturating_duration_since(now);
+            } else if !ended {
+                ended = true;
+                let unsent: usize = lanes.iter().map(|lane| lane.due.len()).sum();
+                if work.gives_up(unsent + backlog.due.len()) {
+                    lanes.iter_mut().for_each(|lane| lane.due.clear());
+                    backlog.due.clear();
+                }
             }
         }
+        if let Pace::Shared { in_flight } = pace
+            && !lanes.iter().any(|lane| lane.dry)
+        {
+            let busy = lanes.iter().filter(|lane| !lane.is_done()).count();
+            let wanted = in_flight.saturating_sub(busy);
+            backlog.due.resize(wanted, now);
+        }
+        backlog.give(&mut lanes);
         for lane in &mut lanes {
             lane.ask_again(now, &*work)?;
-            lane.fill(pace, work, &mut out)?;
+            lane.fill(pace, urgent_every, work, &mut out)?;
             if let Some((at, _)) = lane.later.front() {
                 timeout = timeout.min(at.saturating_duration_since(now));
             }
             if work.is_urgent(lane.number) {
-                timeout = timeout.min(URGENT_EVERY);
+                let wait = lane.urgent_at.saturating_duration_since(now);
+                timeout = timeout.min(wait.max(Duration::from_millis(1)));
             }
         }
-        let over = match pace {
-            Pace::Closed { .. } => true,
-            Pace::Open { arrivals, .. } => arrived == arrivals,
-        };
+        let over = pace
+            .arrivals()
+            .is_none_or(|(_, arrivals)| arrived == arrivals)
+            && (backlog.due.is_empty() || matches!(pace, Pace::Shared { .. }));
         let urgent = |lane: &Lane<'_>| work.is_urgent(lane.number);
         if over && lanes.iter().all(|lane| lane.is_done() && !urgent(lane)) {
             return Ok(());
         }
         if !over || !lanes.iter().any(urgent) {
-            urgent_since = Instant::now();
-        } else if urgent_since.elapsed() > URGENT_PATIENCE {
+            least_left = (usize::MAX, now);
+        } else if work.left() < least_left.0 {
+            least_left = (work.left(), now);
+        } else if least_left.1.elapsed() > URGENT_PATIENCE {
             return Err(Problem::Failed(format!(
-                "what was refused under load is refused {} s after it, too: {}",
+                "of what was refused under load nothing has got in for {} s: {}",
                 URGENT_PATIENCE.as_secs(),
                 work.obstacle()
             )));
         }
-        wait(&lanes, timeout)?;
+        wait(&events, &mut lanes, timeout)?;
         let mut some = 0;
         for lane in &mut lanes {
             some += lane.empty(work)?;
@@ -236,6 +296,8 @@ impl<'a> Lane<'a> {
             later: VecDeque::new(),
             dry: false,
             urgent_at: Instant::now(),
+            readable: false,
+            watched: false,
         }
     }
 
@@ -245,7 +307,13 @@ impl<'a> Lane<'a> {
     }
 
     /// Sends what the pace allows, in one piece. What the other side does not read waits here.
-    fn fill(&mut self, pace: Pace, work: &mut dyn Work, out: &mut BytesMut) -> Result<(), Problem> {
+    fn fill(
+        &mut self,
+        pace: Pace,
+        urgent_every: Duration,
+        work: &mut dyn Work,
+        out: &mut BytesMut,
+    ) -> Result<(), Problem> {
         if self.wire.is_behind() {
             self.wire.catch_up()?;
             if self.wire.is_behind() {
@@ -261,13 +329,13 @@ impl<'a> Lane<'a> {
                     let unanswered = self.flying.len() + self.later.len();
                     (!self.dry && unanswered < in_flight).then_some(now)
                 }
-                Pace::Open { .. } => self.due.front().copied(),
+                _ => self.due.front().copied(),
             };
             let mut urgent = false;
             let began = match allowed {
                 Some(began) => began,
                 None if count == 0 && work.is_urgent(self.number) && now >= self.urgent_at => {
-                    self.urgent_at = now + URGENT_EVERY;
+                    self.urgent_at = now + urgent_every;
                     urgent = true;
                     now
                 }
@@ -280,6 +348,9 @@ impl<'a> Lane<'a> {
             };
             let Some(request) = request else {
                 self.dry = true;
+                if let Pace::Shared { .. } = pace {
+                    self.due.clear();
+                }
                 if !self.due.is_empty() {
                     return Err(Problem::Failed(
                         "the prepared transactions ran out: ask for more with --transactions"
@@ -318,7 +389,7 @@ impl<'a> Lane<'a> {
     /// Takes in the answers that are there, and says how many.
     fn empty(&mut self, work: &mut dyn Work) -> Result<u64, Problem> {
         let mut some = 0;
-        if self.flying.is_empty() {
+        if !core::mem::take(&mut self.readable) {
             return Ok(some);
         }
         while self.wire.take_in()? {
@@ -410,29 +481,48 @@ pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn wait(lanes: &[Lane<'_>], timeout: Duration) -> Result<(), Problem> {
-    let mut polled: Vec<PollFd<'_>> = lanes
-        .iter()
-        .filter_map(|lane| {
-            let behind = lane.wire.is_behind();
-            let flags = match (lane.flying.is_empty(), behind) {
-                (true, false) => return None,
-                (true, true) => PollFlags::OUT,
-                (false, false) => PollFlags::IN,
-                (false, true) => PollFlags::IN | PollFlags::OUT,
-            };
-            Some(PollFd::new(&*lane.wire, flags))
-        })
-        .collect();
+fn failed(errno: rustix::io::Errno) -> Problem {
+    Problem::Failed(format!("wait for answers: {errno}"))
+}
+
+/// Watches every connection for answers. A list to look through at each turn would cost more than the answers.
+fn watch(lanes: &[Lane<'_>]) -> Result<OwnedFd, Problem> {
+    let events = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+    for lane in lanes {
+        let place = epoll::EventData::new_u64(lane.number as u64); // as wide
+        epoll::add(&events, &*lane.wire, place, epoll::EventFlags::IN).map_err(failed)?;
+    }
+    Ok(events)
+}
+
+/// Waits until something came in, or may go out that had to wait.
+fn wait(events: &OwnedFd, lanes: &mut [Lane<'_>], timeout: Duration) -> Result<(), Problem> {
+    for lane in lanes.iter_mut() {
+        let behind = lane.wire.is_behind();
+        if behind != lane.watched {
+            lane.watched = behind;
+            let mut flags = epoll::EventFlags::IN;
+            flags.set(epoll::EventFlags::OUT, behind);
+            let place = epoll::EventData::new_u64(lane.number as u64); // as wide
+            epoll::modify(events, &*lane.wire, place, flags).map_err(failed)?;
+        }
+    }
     let timeout = Timespec {
         // At most the patience.
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    match poll(&mut polled, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(Problem::Failed(format!("wait for answers: {errno}"))),
+    let mut list = Vec::with_capacity(lanes.len());
+    let space = rustix::buffer::spare_capacity(&mut list);
+    match epoll::wait(events, space, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(failed(errno)),
     }
+    for event in list {
+        // An end of the connection is found by reading.
+        lanes[event.data.u64() as usize].readable = true; // from the number above
+    }
+    Ok(())
 }
 
 #[cfg(test)]

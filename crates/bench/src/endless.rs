@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::drive::{Answered, Listed, Pace, Request, Work, contains, drive};
+use crate::drive::{Answered, Listed, Request, Work, contains, drive};
 use crate::ethereum::Senders;
 use crate::measure::{Endpoint, microseconds};
+use crate::pace::Pace;
 use crate::signed::Signed;
 use crate::tally::Tally;
 use crate::verdict::{self, Asking};
@@ -302,14 +303,20 @@ impl Work for Endless<'_> {
         !self.again[lane].is_empty()
     }
 
+    fn left(&self) -> usize {
+        let refused: usize = self.again.iter().map(BTreeMap::len).sum();
+        refused + self.flying.values().map(Vec::len).sum::<usize>()
+    }
+
+    fn gives_up(&mut self, arrivals: usize) -> bool {
+        self.tally.unsent += (arrivals * self.options.batch) as u64; // as wide
+        true
+    }
+
     fn obstacle(&self) -> String {
-        let left: usize = self.again.iter().map(BTreeMap::len).sum();
-        let lanes = self.again.iter().enumerate();
-        let firsts = lanes.filter_map(|(lane, again)| Some((lane, *again.first_key_value()?.0)));
-        let first = firsts.map(|(lane, number)| format!("{lane}:{number} of {}", self.begun[lane]));
         format!(
-            "{left} left, the first by connection {}; {} unanswered requests; {:?}",
-            first.collect::<Vec<_>>().join(", "),
+            "{} left, {} requests are unanswered; {:?}",
+            self.left(),
             self.flying.len(),
             self.tally.kinds()
         )

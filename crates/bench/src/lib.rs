@@ -44,6 +44,7 @@ mod signed;
 
 mod failover;
 mod overload;
+mod pace;
 mod start;
 mod steady;
 

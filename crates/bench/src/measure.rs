@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::drive::{Answered, Listed, Pace, Request, drive};
+use crate::drive::{Answered, Listed, Request, drive};
 use crate::figures::Spread;
 use crate::observe::Watch;
+use crate::pace::Pace;
 use crate::processes::{self, Used};
 use crate::verdict::{self, Asking, Holdings};
 use crate::wire::{Way, Wire};

@@ -10,17 +10,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::drive::Pace;
 use crate::endless::Endless;
 use crate::ethereum::Senders;
 use crate::figures::{Range, Spread, rounded};
-use crate::measure::{Endpoint, open, pace, targets};
+use crate::measure::{Endpoint, open, targets};
 use crate::memory::Memory;
+use crate::pace::Pace;
 use crate::tally::Tally;
 use crate::{Options, Problem};
 
 /// How long the phases beside the overload last.
 const BESIDE: Duration = Duration::from_secs(10);
+
+/// Requests on their way for the peak: enough for all that a network can do, and a small part of what it takes in.
+const PEAK_IN_FLIGHT: usize = 24;
 
 /// Seconds of a phase that are not counted at its beginning and its end: they are not whole.
 const EDGE_S: usize = 1;
@@ -61,26 +64,25 @@ pub fn overload(
     let mut work = Endless::new(options, &senders);
     let targets = targets(options, endpoints)?;
     let mut wires = open(options, &targets)?;
-    let closed = Pace::Closed {
-        in_flight: options.in_flight,
-    };
 
     progress("signing for the peak");
     work.sign((GUESSED_PER_S * BESIDE.as_secs_f64()) as usize)?; // some 10^5
     progress("measuring the peak");
-    let peak = work.run(&mut wires, closed, Some(BESIDE))?;
+    let peak = Pace::Shared {
+        in_flight: PEAK_IN_FLIGHT,
+    };
+    let peak = work.run(&mut wires, peak, Some(BESIDE))?;
     let peak_per_s = steady(&peak, BESIDE).median;
 
     let seconds = 2.1 * length.as_secs_f64() + BESIDE.as_secs_f64() + 2.0;
     progress("signing for the overload");
     work.sign((1.1 * peak_per_s * seconds) as usize)?; // some 10^6
     let at = |rate: f64, length: Duration| {
-        let arrivals = rate * length.as_secs_f64() / options.batch as f64; // at most 1,000
-        let options = Options {
-            rate: Some(rate),
-            ..options.clone()
-        };
-        pace(&options, arrivals as usize) // some 10^6
+        let batches = rate / options.batch as f64; // at most 1,000
+        Pace::Clients {
+            interval: Duration::from_secs_f64(1.0 / batches),
+            arrivals: (batches * length.as_secs_f64()) as usize, // some 10^6
+        }
     };
     let memory = Memory::watch(endpoints, Duration::from_secs(1));
     progress("half of the peak");
@@ -167,6 +169,7 @@ impl Overload {
             "{} on {} nodes, overload: peak {:.0} a second, offered {:.0}\n\
              \n  committed under overload   {:.1} % of the peak\
              \n  refused                    {}\
+             \n  due and not sent           {}, since every connection was waiting for an answer\
              \n  last answer                {} ms after the last arrival\
              \n  greatest node              {:.0} MiB before, {:.0} and {:.0} in the two halves\
              \n  half of the peak           before: {}; after: {}; its first second: {}\
@@ -177,6 +180,7 @@ impl Overload {
             self.offered_per_s,
             100.0 * self.share(),
             self.during.refused_total(),
+            self.during.unsent,
             self.drained.as_millis(),
             mib(&self.memory_before),
             mib(&self.memory_during),

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::drive::{Listed, Pace, Request, drive};
+use crate::drive::{Listed, Request, drive};
 use crate::ethereum::Senders;
 use crate::figures::Spread;
 use crate::measure::{self, Outcome, Run, microseconds};
+use crate::pace::Pace;
 use crate::verdict::{self, Asking, quantity};
 use crate::wire::{Door, Way};
 use crate::{Load, Options, Problem, Workload};

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::drive::Pace;
 use crate::endless::Endless;
 use crate::ethereum::Senders;
 use crate::figures::{Range, Spread, rounded};
 use crate::measure::{Endpoint, open, pace, targets};
 use crate::memory::Memory;
+use crate::pace::Pace;
 use crate::tally::Tally;
 use crate::{Options, Problem};
 

@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     seconds: Vec<Second>,
     /// Refused transactions by what was said.
     kinds: BTreeMap<String, u64>,
+    /// Transactions that were due and not sent before the load ended, since no connection was free.
+    pub(crate) unsent: u64,
     /// Last answer.
     last: Instant,
 }
@@ -39,6 +41,7 @@ impl Tally {
             start: now,
             seconds: Vec::new(),
             kinds: BTreeMap::new(),
+            unsent: 0,
             last: now,
         }
     }
@@ -106,6 +109,7 @@ impl Tally {
         json!({
             "committed": self.total(),
             "refused": self.refused_total(),
+            "unsent": self.unsent,
             "refusals": self.kinds,
             "seconds": self.seconds.iter().map(|second| {
                 let spread = second.times.spread().to_json();

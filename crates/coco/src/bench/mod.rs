@@ -42,10 +42,10 @@ pub(crate) struct Bench {
     /// Transactions to send before measuring; left out: a tenth, and for mainnet none
     #[arg(long, value_name = "N")]
     warm_up: Option<usize>,
-    /// Transactions in one request; left out: 100, and for kv 1
+    /// Transactions in one request; left out: 100, and for kv 1 but with overload 100
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Connections; left out: two for each node, and for mainnet one
+    /// Connections; left out: two for each node, with overload 300, and for mainnet one
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
     /// Unanswered requests on each connection; left out: 2, for kv so many that 1,000 writes are on
@@ -253,11 +253,15 @@ fn options(arguments: &Bench) -> Options {
         _ if mainnet => 2_000,
         _ => 20_000,
     });
-    let batch = arguments.batch.unwrap_or(if kv { 1 } else { 100 });
+    let overload = arguments.trial == Trial::Overload;
+    let batch = arguments
+        .batch
+        .unwrap_or(if kv && !overload { 1 } else { 100 });
     let connections = arguments.connections.unwrap_or(if mainnet {
         1
     } else {
-        2 * usize::from(arguments.nodes)
+        let each = if overload { 300 } else { 2 };
+        each * usize::from(arguments.nodes)
     });
     let in_flight = arguments.in_flight.unwrap_or(if mainnet {
         1
