@@ -8,7 +8,7 @@ use adapter::{Caller, Front, Push, Response, StreamId};
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::{Bytes, BytesMut};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use http1::{Message, Options, Persistence, Received, Refusal, Server, WebSocket};
 use types::Millis;
 use types::limits::{APPLICATION_REQUEST_BYTES_MAX, CONNECTIONS_MAX};
@@ -201,8 +201,15 @@ impl Streams {
     ) -> bool {
         self.turns.polled();
         let mut some = false;
-        let mut kept = VecDeque::new();
-        for (id, actor) in self.turns.take(core.now) {
+        let (queue, look) = self.turns.take(core.now);
+        let mut kept = VecDeque::with_capacity(queue.len());
+        let mut without_room = HashSet::new();
+        for (id, actor) in queue {
+            let is_behind = without_room.contains(&actor);
+            if is_behind && !look {
+                kept.push_back((id, actor));
+                continue;
+            }
             let stream = self.streams.get(&id);
             let Some((stream, held)) = stream.and_then(|s| Some((s, s.held.as_ref()?))) else {
                 self.turns.leave(&actor); // the connection is gone
@@ -210,11 +217,12 @@ impl Streams {
             };
             let too_long = stream.asked.is_empty() && core.now.since(held.since) >= HOLD_MS;
             let bytes = held.request.body.len();
-            if too_long || self.turns.has_room(&stream.caller, &core.pool, bytes) {
+            if too_long || (!is_behind && self.turns.has_room(&stream.caller, &core.pool, bytes)) {
                 self.turns.leave(&actor);
                 self.take_in(id, front, exchanges, core);
                 some = true;
             } else {
+                without_room.insert(actor);
                 kept.push_back((id, actor));
             }
         }

@@ -67,10 +67,14 @@ impl Turns {
         *self.of.entry(actor).or_default() += 1;
     }
 
-    /// Takes out those that wait, for a look at each; those that keep their place come back by [`Turns::keep`].
-    pub(super) fn take(&mut self, now: Millis) -> VecDeque<(u64, ActorId)> {
-        self.looked_at = now;
-        core::mem::take(&mut self.queue)
+    /// Takes out those that wait; those that keep their place come back by [`Turns::keep`]. True: it is time to look
+    /// which have waited too long. Otherwise what waits behind others of its actor needs no look.
+    pub(super) fn take(&mut self, now: Millis) -> (VecDeque<(u64, ActorId)>, bool) {
+        let look = now.since(self.looked_at) >= LOOK_MS;
+        if look {
+            self.looked_at = now;
+        }
+        (core::mem::take(&mut self.queue), look)
     }
 
     /// One of [`Turns::take`] has its turn, or is gone.
