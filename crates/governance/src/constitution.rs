@@ -224,7 +224,8 @@ pub struct Settings {
     /// r: hosts that may roll a disk back or run two incarnations in a restart (DESIGN section 6).
     #[n(7)]
     pub restart_faults_max: u32,
-    /// Entries after which the nodes take the next snapshot of their state.
+    /// Entries after which the nodes take the next snapshot of their state; more where that is large
+    /// (docs/recovery.md).
     #[cbor(
         n(8),
         decode_with = "appended::decode::<20_000, Ctx>",
