@@ -237,7 +237,10 @@ pub fn measure_peer(
         }
         progress("checking");
         let last = asking.block_number()?;
-        let holdings = asking.holdings(first, last)?;
+        let holdings = match load.expected {
+            Some(_) => asking.holdings(first, last)?,
+            None => asking.sampled_holdings(first, last)?,
+        };
         verdict::check(load, &outcome.accepted, &holdings)?;
         outcome.take(load, holdings);
     }
