@@ -426,6 +426,7 @@ impl Node {
         self.expire_calls(out);
         self.reconfigure(out);
         self.propose_snapshots(out);
+        self.allow_chunks(out);
         self.fetch_tick(out);
         self.backfill_tick(out);
         self.lead_again(out);

@@ -29,6 +29,10 @@ const WINDOW: u32 = 4;
 /// 20,000 entries, which under load have some 100 MiB.
 const SMALL_PIECES: u64 = 128;
 
+/// Chunks of a snapshot that are made in a second, once the first are: what entries need of a disk and of a processor
+/// comes first. A gigabyte takes half a minute.
+const CHUNKS_PER_S: u64 = 32;
+
 /// Points and digests that are remembered; no node keeps as many files.
 const RECORDED_MAX: usize = 8;
 
@@ -68,6 +72,8 @@ pub struct Own {
 struct Taking {
     index: Index,
     time: Millis,
+    /// When it began, by the host's clock.
+    began: Millis,
     heights: Vec<Height>,
     sealing: Sealing,
     digesting: Option<Digesting>,
@@ -218,6 +224,7 @@ impl Node {
         self.snapshots.taking = Some(Taking {
             index,
             time: header.time,
+            began: self.clock,
             heights,
             sealing,
             digesting: Some(digesting),
@@ -291,7 +298,23 @@ impl Node {
             taking.statement = Some(digesting.finish());
             return;
         }
-        let more = WINDOW.saturating_sub(taking.credit + taking.storing);
+        self.allow_chunks(out);
+    }
+
+    /// Lets the worker whose turn it is send as many chunks as are due by now.
+    pub fn allow_chunks(&mut self, out: &mut Vec<Output>) {
+        let Some(taking) = &mut self.snapshots.taking else {
+            return;
+        };
+        if taking.place == self.protocols.len() {
+            return;
+        }
+        let more = WINDOW
+            .saturating_sub(taking.credit + taking.storing)
+            .min(chunks_due(
+                self.clock.since(taking.began),
+                taking.sealing.sealed() + u64::from(taking.credit),
+            ));
         if more > 0
             && let Some(worker) = self.protocols[taking.place].running()
         {
@@ -486,6 +509,12 @@ fn entries_between(setting: u64, pieces: u64) -> u64 {
     setting.saturating_mul((pieces / SMALL_PIECES).max(1))
 }
 
+/// How many chunks more may be made so long after the first, when so many were made or asked for.
+fn chunks_due(elapsed_ms: u64, made: u64) -> u32 {
+    let by_now = u64::from(WINDOW).saturating_add(elapsed_ms.saturating_mul(CHUNKS_PER_S) / 1_000);
+    u32::try_from(by_now.saturating_sub(made)).unwrap_or(u32::MAX)
+}
+
 /// Asks the host to store a chunk.
 pub fn store(out: &mut Vec<Output>, index: Index, sequence: u64, chunk: Bytes, part: Part) {
     send_host(
@@ -517,5 +546,14 @@ mod tests {
         assert_eq!(entries_between(20_000, 255), 20_000);
         assert_eq!(entries_between(20_000, 512), 80_000);
         assert_eq!(entries_between(0, 512), 0, "none at all");
+    }
+
+    #[test]
+    fn a_snapshot_is_made_at_a_bounded_rate() {
+        assert_eq!(chunks_due(0, 0), WINDOW);
+        assert_eq!(chunks_due(0, 4), 0);
+        assert_eq!(chunks_due(1_000, 4), 32);
+        assert_eq!(chunks_due(1_000, 36), 0);
+        assert_eq!(chunks_due(u64::MAX, 0), u32::MAX);
     }
 }
