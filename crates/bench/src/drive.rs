@@ -88,8 +88,7 @@ pub(crate) trait Work {
         0
     }
 
-    /// The load has ended, and this many of its arrivals were not sent since the other side did not read. True:
-    /// they are given up.
+    /// The load has ended, and this many of its arrivals found no connection free. True: they are given up.
     fn gives_up(&mut self, _arrivals: usize) -> bool {
         false
     }
@@ -217,13 +216,6 @@ pub(crate) fn drive(wires: &mut [Wire], pace: Pace, work: &mut dyn Work) -> Resu
             }
             if arrived < arrivals {
                 timeout = due(start, interval, arrived).saturating_duration_since(now);
-            } else if !ended {
-                ended = true;
-                let unsent: usize = lanes.iter().map(|lane| lane.due.len()).sum();
-                if work.gives_up(unsent + backlog.due.len()) {
-                    lanes.iter_mut().for_each(|lane| lane.due.clear());
-                    backlog.due.clear();
-                }
             }
         }
         if let Pace::Shared { in_flight } = pace
@@ -243,6 +235,15 @@ pub(crate) fn drive(wires: &mut [Wire], pace: Pace, work: &mut dyn Work) -> Resu
             if work.is_urgent(lane.number) {
                 let wait = lane.urgent_at.saturating_duration_since(now);
                 timeout = timeout.min(wait.max(Duration::from_millis(1)));
+            }
+        }
+        if let Pace::Clients { arrivals, .. } = pace
+            && arrived == arrivals
+            && !ended
+        {
+            ended = true;
+            if work.gives_up(backlog.due.len()) {
+                backlog.due.clear();
             }
         }
         let over = pace
