@@ -391,8 +391,13 @@ impl Core {
             };
             match &mut self.role {
                 Role::Following(following) if held => {
-                    following.held.push(id);
-                    following.held_until = self.now.plus(HELD_MS);
+                    // From the first on: others that come meanwhile do not put it off.
+                    if following.held.is_empty() {
+                        following.held_until = self.now.plus(HELD_MS);
+                    }
+                    if self.pool.get(&id).is_some() {
+                        following.held.push(id);
+                    }
                 }
                 Role::Leading(_) if held => {}
                 _ => {

@@ -161,6 +161,26 @@ fn what_the_leader_has_no_room_for_is_forwarded_again() {
 }
 
 #[test]
+fn later_refusals_do_not_put_off_what_is_to_be_forwarded_again() {
+    check(
+        "open 2 ada \n follow 1 leader \n post 2 a add n & \n post 2 b add n \n refused b full \n time 1050 \n refused a full \n refused z full \n time 1100",
+        expect![[r#"
+            > open 2 ada
+            > follow 1 leader
+            > post 2 a add n &
+            > post 2 b add n
+            forward a b
+            > refused b full
+            > time 1050
+            > refused a full
+            > refused z full
+            > time 1100
+            forward b a
+        "#]],
+    );
+}
+
+#[test]
 fn only_what_may_be_lost_is_forwarded_again() {
     // b was committed: a, before it, may be lost, and c only when nothing was for a second.
     let mut follower = Script::new();
