@@ -4,6 +4,7 @@ use adapter_ethereum::{HEADER, dev};
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, TxKind, U256};
 use serde_json::{Value, json};
+use worker::Worker;
 use worker::solo::Solo;
 
 /// Stores and logs: slot 0 counts calls, the log's topic is the caller.
@@ -14,6 +15,23 @@ const HASHER: Address = Address::repeat_byte(0xc3);
 const BLOCKS: u64 = 300;
 
 fn chain() -> Solo {
+    Solo::new(
+        adapter_ethereum::machine(),
+        adapter_ethereum::front([5; 32]),
+        settings(),
+    )
+}
+
+/// A worker whose catalogue leaves memory after some 60 blocks.
+fn worker() -> Worker {
+    let (machine, front) = (
+        adapter_ethereum::machine(),
+        adapter_ethereum::front([5; 32]),
+    );
+    Worker::new(machine, front).cataloguing(60)
+}
+
+fn settings() -> String {
     let mut settings = dev::settings(dev::CHAIN_ID);
     for (address, code) in [
         (COUNTER, "5f546001015f55335f5fa15f545f5260205ff3"),
@@ -29,11 +47,7 @@ fn chain() -> Solo {
             },
         );
     }
-    Solo::new(
-        adapter_ethereum::machine(),
-        adapter_ethereum::front([5; 32]),
-        settings.to_json(),
-    )
+    settings.to_json()
 }
 
 fn restored(solo: &mut Solo) -> Solo {
@@ -192,6 +206,47 @@ fn a_restored_node_answers_as_the_one_it_was_restored_from() {
         call(&mut other, "eth_getStorageAt", &storage),
         call(&mut solo, "eth_getStorageAt", &storage)
     );
+}
+
+#[test]
+fn what_left_memory_is_found_all_the_same() {
+    let mut solo = chain();
+    let machine = adapter_ethereum::machine();
+    let mut other = Solo::of(&*machine, worker(), settings());
+    let mut hashes = Vec::new();
+    for n in 0..BLOCKS {
+        hashes.push(block(&mut solo, n));
+        assert_eq!(block(&mut other, n), hashes[hashes.len() - 1]);
+    }
+    let (snapshot, bodies) = (other.snapshot(), other.bodies.clone());
+    let height = other.worker.height().0;
+    let mut third = Solo::restored_of(&*machine, worker(), height, &snapshot, bodies);
+    for (method, params) in questions(&mut solo, &hashes) {
+        let answer = call(&mut solo, method, &params);
+        for node in [&mut other, &mut third] {
+            let found = call(node, method, &params);
+            assert_eq!(found, answer, "{method} {params}");
+        }
+    }
+    // What is sent again is the same transaction, and another with its nonce is refused.
+    for node in [&mut other, &mut third] {
+        let again = json!([raw(0, 10, COUNTER)]);
+        let again = call(node, "eth_sendRawTransaction", &again);
+        assert_eq!(again["result"], hashes[10]);
+        let another = json!([raw(0, 10, HASHER)]);
+        let another = call(node, "eth_sendRawTransaction", &another);
+        assert_eq!(
+            another["error"]["message"],
+            "nonce too low: next nonce 300, tx nonce 10"
+        );
+        assert_eq!(node.worker.height().0, height);
+    }
+    // Where the ledger is not here yet nobody is told that it is unknown.
+    third.absent = 0..height;
+    third.advance(1_000);
+    let unread = json!([hashes[77]]);
+    let gone = call(&mut third, "eth_getTransactionByHash", &unread);
+    assert_eq!(gone["error"]["code"], 4444, "{gone}");
 }
 
 #[test]

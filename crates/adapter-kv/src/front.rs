@@ -312,7 +312,19 @@ impl Exchange for Write {
         loop {
             match &mut self.step {
                 Step::Submit { id, commands } => {
-                    match submit(context, &self.caller, id, core::mem::take(commands)) {
+                    // Of a name that was used long ago nothing else tells.
+                    let used = match id {
+                        WriteId::Client(name) => {
+                            match context.fate(&unit_id(self.caller.actor, name)) {
+                                Ok(fate) => matches!(fate, Fate::Committed { .. }),
+                                Err(Missing::NotYet) => return Progress::Pending,
+                                Err(Missing::Elsewhere) => return Progress::Ready(elsewhere()),
+                            }
+                        }
+                        WriteId::Made { .. } => false,
+                    };
+                    let submission = submission(context, id, core::mem::take(commands));
+                    match submit(context, &self.caller, submission, used) {
                         Ok(step) => self.step = step,
                         Err(reject) => return Progress::Ready(error(status(reject.kind), &reject)),
                     }
@@ -322,12 +334,14 @@ impl Exchange for Write {
                     raw,
                     commands,
                 } => match context.fate(unit) {
-                    Fate::Pending => return Progress::Pending,
-                    Fate::Rejected(reject) => {
+                    Ok(Fate::Pending) | Err(Missing::NotYet) => return Progress::Pending,
+                    Ok(Fate::Rejected(reject)) => {
                         return Progress::Ready(error(status(reject.kind), &reject));
                     }
-                    Fate::Unknown | Fate::Absent => return Progress::Ready(unknown(*unit)),
-                    Fate::Committed { height, position } => {
+                    Ok(Fate::Unknown | Fate::Absent) | Err(Missing::Elsewhere) => {
+                        return Progress::Ready(unknown(*unit));
+                    }
+                    Ok(Fate::Committed { height, position }) => {
                         let batch = match context.batch(height) {
                             Ok(batch) => batch,
                             Err(Missing::NotYet) => return Progress::Pending,
@@ -357,12 +371,7 @@ impl Exchange for Write {
     }
 }
 
-fn submit(
-    context: &mut dyn Context,
-    caller: &Caller,
-    id: &WriteId,
-    commands: Vec<Command>,
-) -> Result<Step, Reject> {
+fn submission(context: &dyn Context, id: &WriteId, commands: Vec<Command>) -> Submission {
     let (origin, request_id) = match id {
         WriteId::Client(id) => (IdOrigin::Client, id.clone()),
         WriteId::Made { stream, count } => {
@@ -376,13 +385,25 @@ fn submit(
             (IdOrigin::Front, Bytes::copy_from_slice(&digest))
         }
     };
-    let submission = Submission {
+    Submission {
         origin,
         request_id,
         commands,
-    };
+    }
+}
+
+/// Hands a request over, unless its name was `used` for one that is committed.
+fn submit(
+    context: &mut dyn Context,
+    caller: &Caller,
+    submission: Submission,
+    used: bool,
+) -> Result<Step, Reject> {
     let raw = submission.encode();
-    let unit = context.submit(caller, raw.clone())?;
+    let unit = match used {
+        true => unit_id(caller.actor, &submission.request_id),
+        false => context.submit(caller, raw.clone())?,
+    };
     let commands = submission.commands;
     // Sent before, and still waiting: it has to be the same.
     if context.pending(&unit).is_some_and(|pending| pending != raw) {
@@ -488,8 +509,10 @@ impl Proof {
             Which::Request(id) => {
                 let unit = unit_id(self.caller.actor, id);
                 match context.fate(&unit) {
-                    Fate::Committed { height, .. } => (height, Some(unit)),
-                    _ => return none("no request of yours with this id is committed here"),
+                    Ok(Fate::Committed { height, .. }) => (height, Some(unit)),
+                    Err(Missing::NotYet) => return Ok(None),
+                    Err(Missing::Elsewhere) => return Ok(Some(elsewhere())),
+                    Ok(_) => return none("no request of yours with this id is committed here"),
                 }
             }
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use worker::Worker;
 use worker::solo::Solo;
 
 fn solo() -> Solo {
@@ -170,6 +171,37 @@ fn a_named_request_is_done_once_on_either_side_of_a_snapshot() {
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "1"), first);
     assert_eq!(other.http_with("PUT", "/kv/a", &id, "2").status, 409);
     assert_eq!(other.worker.height().0, 2, "nothing of it was done again");
+}
+
+#[test]
+fn a_named_request_is_done_once_though_its_name_left_memory() {
+    let worker = || Worker::new(adapter_kv::machine(), adapter_kv::front()).cataloguing(60);
+    let machine = adapter_kv::machine();
+    let mut solo = Solo::of(&*machine, worker(), "");
+    let id = [("coco-request-id", "order-17")];
+    let first = solo.http_with("PUT", "/kv/a", &id, "1");
+    for n in 0..200 {
+        solo.http("PUT", "/kv/b", n.to_string());
+    }
+    let height = solo.worker.height().0;
+    let (snapshot, bodies) = (solo.snapshot(), solo.bodies.clone());
+    let mut other = Solo::restored_of(&*machine, worker(), height, &snapshot, bodies);
+    other.lead();
+    other.absent = 0..height;
+    assert_eq!(other.http_with("PUT", "/kv/a", &id, "1").status, 503);
+    other.absent = 0..0;
+    other.advance(1_000);
+    for node in [&mut solo, &mut other] {
+        assert_eq!(node.http_with("PUT", "/kv/a", &id, "1"), first);
+        assert_eq!(node.http_with("PUT", "/kv/a", &id, "2").status, 409);
+        let receipt = node.http("GET", "/receipt/request/order-17", "");
+        assert_eq!(receipt.status, 200, "{receipt:?}");
+        assert_eq!(
+            node.worker.height().0,
+            height,
+            "nothing of it was done again"
+        );
+    }
 }
 
 #[test]

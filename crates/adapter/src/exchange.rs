@@ -91,10 +91,17 @@ pub trait Context {
     }
 
     /// Admits `raw` for `caller` and hands it to the leader. The answer comes by [`Context::fate`].
+    ///
+    /// A unit that waits, or is among the last million committed, is not taken a second time. A protocol whose rules do
+    /// not refuse what was committed before (as Ethereum's nonces do) asks [`Context::fate`] first.
     fn submit(&mut self, caller: &Caller, raw: Bytes) -> Result<UnitId, Reject>;
 
-    /// What became of `unit`. The exchange is polled again when this changes.
-    fn fate(&mut self, unit: &UnitId) -> Fate;
+    /// What became of `unit`. The exchange is polled again when this changes. Of a committed one 64 bits of the id
+    /// were compared: look at the batch.
+    ///
+    /// # Errors
+    /// [`Missing`]: it is looked for among what was committed long ago, or that is not on this node.
+    fn fate(&mut self, unit: &UnitId) -> Result<Fate, Missing>;
 
     /// The unit with this id if it waits on this VN (submitted here, not committed yet).
     fn pending(&self, unit: &UnitId) -> Option<Bytes>;
@@ -119,7 +126,10 @@ pub trait Context {
 
     /// The batch that [`crate::Machine::file`] gave this name. Look at the batch: 64 bits of the name
     /// were compared.
-    fn named(&self, name: &[u8; 32]) -> Option<Height>;
+    ///
+    /// # Errors
+    /// As of [`Context::fate`].
+    fn named(&mut self, name: &[u8; 32]) -> Result<Option<Height>, Missing>;
 
     /// The note that [`crate::Machine::file`] gave with a committed batch.
     fn note(&self, height: Height) -> Option<&[u8]>;
@@ -146,7 +156,7 @@ pub trait Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotYet;
 
-/// Why a committed batch cannot be had now.
+/// Why a committed batch, or what is found by one, cannot be had now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// It is being fetched; return [`Progress::Pending`].

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use boundary::{
-    CallerIdentity, ForwardedUnit, Inject, ManagerToPlatform, ManagerToWorker, Message,
+    CallerIdentity, Forward, ForwardedUnit, Inject, ManagerToPlatform, ManagerToWorker, Message,
     WorkerEnded, WorkerStarted, WorkerToManager, manager_to_platform, manager_to_worker,
     worker_to_manager,
 };
@@ -251,7 +251,7 @@ impl Node {
             M::Data(data) => self.stream_data(place, data.stream, &data.data, out),
             M::Close(close) => self.stream_ended(place, &close, out),
             M::Consumed(consumed) => self.consumed(place, &consumed, out),
-            M::Forward(forward) => self.forward(place, forward.units, out),
+            M::Forward(forward) => self.forward(place, forward, out),
             M::Refused(refused) => self.refuse_units(place, refused, out),
             M::History(history) => self.history(worker, place, &history, out),
             M::ReadIndex(read) => self.read_linear(worker, place, read.request, out),
@@ -579,9 +579,10 @@ impl Node {
     }
 
     /// Units that clients of this node sent: to the leader, each with its caller.
-    fn forward(&mut self, place: usize, units: Vec<ForwardedUnit>, out: &mut Vec<Output>) {
+    fn forward(&mut self, place: usize, forward: Forward, out: &mut Vec<Output>) {
         let Some(leader) = self.leader() else { return };
-        let units: Vec<ForwardedUnit> = units
+        let units: Vec<ForwardedUnit> = forward
+            .units
             .into_iter()
             .filter_map(|mut unit| {
                 unit.caller = Some(self.caller_of(place, unit.stream)?);
@@ -595,6 +596,7 @@ impl Node {
         let inject = Inject {
             origin: self.id.0,
             units,
+            height: forward.height,
         };
         if leader == self.id {
             self.inject(place, inject, out);

@@ -13,6 +13,7 @@
 //!            count u32, then that many records:   tag bytes u16, tag | data bytes u32, data
 //!                                                 first the answers of external systems: tag `external`,
 //!                                                 data = place of the unit u32, answer (adapter::Answer)
+//!                                                 last a part of the catalogue: tag `catalogue`
 //!            write set bytes u32, write set       (layout: kv::WriteSet)
 //! ```
 //! Numbers are big-endian. Decoding makes slices and copies nothing; the write set is decoded apart,
@@ -32,6 +33,8 @@ const VERSION: u8 = 1;
 const MIGRATION: u8 = 2;
 /// Tag of the records that are answers to units. A machine records under other tags.
 pub(crate) const EXTERNAL: &[u8] = b"external";
+/// Tag of the record that is a part of the catalogue, likewise.
+pub(crate) const CATALOGUE: &[u8] = b"catalogue";
 const UNIT_BYTES_MIN: usize = 32 + 32 + 2 + 4 + 4;
 
 /// What `Exec::record` obtained from outside while the leader executed.
@@ -59,6 +62,8 @@ pub struct Body {
     pub claim: Claim,
     pub events: Vec<Event>,
     pub recorded: Vec<Recorded>,
+    /// A part of the catalogue, which has nothing to do with this batch: where older units stand.
+    pub part: Option<Bytes>,
     /// A write set, encoded.
     pub writes: Bytes,
 }
@@ -155,6 +160,12 @@ impl Body {
         out.freeze()
     }
 
+    /// All that is recorded, as [`Body::encode`] takes it.
+    pub fn records(&self) -> Vec<Recorded> {
+        let part = self.part.clone().map(part_record);
+        self.recorded.iter().cloned().chain(part).collect()
+    }
+
     /// Reads a body that is all of `bytes`.
     ///
     /// # Errors
@@ -210,7 +221,7 @@ impl Body {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let recorded = give_answers(&mut units, recorded)?;
+        let (recorded, part) = take_part(give_answers(&mut units, recorded)?)?;
         let writes = cursor.block32()?;
         cursor.end()?;
         Ok(Self {
@@ -220,6 +231,7 @@ impl Body {
             claim,
             events,
             recorded,
+            part,
             writes,
         })
     }
@@ -303,6 +315,25 @@ fn give_answers(
         last = place;
     }
     Ok(rest)
+}
+
+/// Takes the part of the catalogue, if there is one, from the records.
+fn take_part(mut recorded: Vec<Recorded>) -> Result<(Vec<Recorded>, Option<Bytes>), Malformed> {
+    let part = recorded.pop_if(|record| record.tag == CATALOGUE);
+    if recorded.iter().any(|record| record.tag == CATALOGUE) {
+        return Err(Malformed(
+            "a part of the catalogue stands before other records",
+        ));
+    }
+    Ok((recorded, part.map(|record| record.data)))
+}
+
+/// The record that carries a part of the catalogue; it is the last one.
+pub(crate) fn part_record(part: Bytes) -> Recorded {
+    Recorded {
+        tag: Bytes::from_static(CATALOGUE),
+        data: part,
+    }
 }
 
 fn put_count(out: &mut BytesMut, count: usize) {
@@ -410,7 +441,7 @@ mod tests {
             &body.units,
             &body.claim,
             &body.events,
-            &body.recorded,
+            &body.records(),
             &writes,
         );
         assert_eq!(again, bytes);

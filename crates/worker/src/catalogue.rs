@@ -1,30 +1,47 @@
 //! The catalogue: where every committed unit stands, and what finds a batch in the ledger.
 //!
-//! Batches lie in the ledger and not in memory. What stays here of a unit is a tag of 8 bytes, and of a
-//! batch where its tags begin, a tag of its name if the protocol gives one (an Ethereum block hash), and
-//! a note of the protocol's own (which logs the batch may hold). With the table from tags to their place
-//! that is about 16 bytes for a unit and 20 bytes and the note for a batch, as long as the network lives.
+//! Batches lie in the ledger and not in memory. By what one is found is a tag of 8 bytes for each of its
+//! units, and one of its name if the protocol gives one (an Ethereum block hash). Tags are numbered in
+//! the order of the ledger, and [`SEGMENT_TAGS`] of them are a segment. The latest one or two
+//! segments are in memory, in tables. Older ones go into the ledger: a leader lets some of its batches
+//! carry a part of the oldest segment, ascending, and the other VNs compare it with their own. When all
+//! parts of a segment are committed it leaves memory, and what stays of it are the heights of those
+//! batches and 12 bits for each tag, by which most parts need not be read to know that a tag is not there.
+//!
+//! Of a batch there stay where its tags begin, and a note of the protocol's own (which logs it may hold).
 //!
 //! A tag is 64 bits of an id, so what is found by it is almost surely meant and an adapter still looks at
 //! the id: two units of one submitter can be made to collide by work of 2^32, another's unit cannot.
 //!
 //! The catalogue follows from the batches, in their order, and is the same on every VN. It cannot be
-//! computed again without reading the whole ledger, so it is part of a snapshot. It only grows: a
-//! snapshot remembers how many batches there were.
+//! computed again without reading the whole ledger, so what is in memory is part of a snapshot, but for
+//! the filters, which come back as parts are read.
 
-use std::hash::BuildHasher;
+mod archive;
+mod pages;
+mod part;
+mod segment;
+
+use std::collections::VecDeque;
 
 use adapter::Filed;
-use hashbrown::{DefaultHashBuilder, HashTable};
 use types::{Height, UnitId};
+
+use archive::Archive;
+use pages::{PAGE, Pages};
+pub(crate) use part::{Cursor, Part};
+use segment::Segment;
 
 pub(crate) use adapter::NOTE_BYTES_MAX;
 
-/// Items of one page. Pages never move, so growing costs the same each time.
-const PAGE: usize = 4096;
+/// Tags of a segment: what a table of some 14 MB holds. All VNs of a network cut alike.
+pub(crate) const SEGMENT_TAGS: usize = 1 << 20;
 
-/// Tables from tags to their place: with a million units each holds a thousand.
-const TABLES: usize = 1 << 10;
+/// Full segments that stay in memory though they could go into the ledger.
+const FULL_KEPT: usize = 1;
+
+/// So many parts may be made while a segment fills: somewhat less than twice as many as it has.
+const PARTS_PER_SEGMENT: usize = 120;
 
 /// 64 bits of an id or of a batch's name. Both are digests; a test's may be text.
 pub(crate) fn tag(id: &[u8; 32]) -> u64 {
@@ -35,13 +52,17 @@ pub(crate) fn tag(id: &[u8; 32]) -> u64 {
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    /// Of each batch, that of its name (0 if it has none) and those of its units.
-    tags: Pages<u64>,
-    /// Place of each batch's first tag.
-    starts: Pages<u32>,
+    segment_tags: usize,
+    /// Place of each batch's first tag, that of its name (0 if it has none); those of its units follow.
+    starts: Pages<u64>,
     notes: Vec<Notes>,
-    tables: Vec<HashTable<u32>>,
-    hasher: DefaultHashBuilder,
+    tags: u64,
+    /// The number of the first one in memory, and those from there on. Only the last one grows.
+    first: u64,
+    segments: VecDeque<Segment>,
+    archive: Archive,
+    /// Segments stay in memory, since a snapshot of them is being written.
+    frozen: bool,
 }
 
 /// Notes of `PAGE` batches.
@@ -55,19 +76,31 @@ struct Notes {
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     pub(crate) tags: usize,
-    pub(crate) first: usize,
+    pub(crate) first: u64,
     pub(crate) note: &'a [u8],
 }
 
+/// How far a tag was looked for among the parts that are in the ledger.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Sought(usize);
+
 impl Catalogue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(segment_tags: usize) -> Self {
         Self {
-            tags: Pages::default(),
+            segment_tags,
             starts: Pages::default(),
             notes: Vec::new(),
-            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
-            hasher: DefaultHashBuilder::default(),
+            tags: 0,
+            first: 0,
+            segments: VecDeque::from([Segment::new()]),
+            archive: Archive::default(),
+            frozen: false,
         }
+    }
+
+    /// An empty one that cuts its segments alike.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.segment_tags)
     }
 
     /// Batches in it: of heights 1 to this.
@@ -75,36 +108,53 @@ impl Catalogue {
         self.starts.len()
     }
 
-    /// Units and names in it.
+    /// Units and names in memory.
     pub(crate) fn tags(&self) -> usize {
-        self.tags.len()
+        self.segments.iter().map(Segment::len).sum()
     }
 
-    /// Files the batch that was just committed.
+    /// Parts in the ledger.
+    pub(crate) fn parts(&self) -> usize {
+        self.archive.parts()
+    }
+
+    /// Height and last tag of the part at this position.
+    pub(crate) fn part_at(&self, position: usize) -> Option<(Height, u64)> {
+        let kept = self.archive.at(position)?;
+        Some((kept.height, kept.last))
+    }
+
+    /// Place of the first tag in memory.
+    pub(crate) fn first_place(&self) -> u64 {
+        self.first * self.segment_tags as u64 // widening
+    }
+
+    /// Files the batch that was just committed, with the part that it carries.
     ///
     /// # Panics
     /// If the adapter's note is longer than [`adapter::NOTE_BYTES_MAX`].
-    pub(crate) fn file<'a>(&mut self, filed: &Filed, units: impl Iterator<Item = &'a UnitId>) {
+    pub(crate) fn file<'a>(
+        &mut self,
+        filed: &Filed,
+        units: impl Iterator<Item = &'a UnitId>,
+        part: Option<&Part>,
+    ) {
         let name = filed.name.as_ref().map_or(0, |name| tag(&name.0));
         let tags = core::iter::once(name).chain(units.map(|id| tag(&id.0)));
-        self.push(tags, &filed.note);
+        self.start(&filed.note);
+        tags.for_each(|tag| self.push(tag));
+        if let Some(part) = part {
+            debug_assert_eq!(part.cursor, self.archive.next());
+            let height = Height(self.batches() as u64); // widening
+            self.archive.push(height, part.last, Some(part.filter()));
+            self.release();
+        }
     }
 
-    /// Files a batch by its tags, its name's first.
-    pub(crate) fn push(&mut self, tags: impl Iterator<Item = u64>, note: &[u8]) {
+    /// A batch begins; its tags are those that are pushed next, its name's first.
+    pub(crate) fn start(&mut self, note: &[u8]) {
         assert!(note.len() <= NOTE_BYTES_MAX, "an adapter bounds its notes");
-        self.starts.push(place(self.tags.len()));
-        for tag in tags {
-            let place = place(self.tags.len());
-            self.tags.push(tag);
-            if tag != 0 {
-                let hash = self.hasher.hash_one(tag);
-                let (tags, hasher) = (&self.tags, &self.hasher);
-                self.tables[table_of(hash)].insert_unique(hash, place, |place| {
-                    hasher.hash_one(tags.at(*place as usize)) // u32 fits usize
-                });
-            }
-        }
+        self.starts.push(self.tags);
         if self
             .notes
             .last()
@@ -118,17 +168,167 @@ impl Catalogue {
         notes.ends.push(end);
     }
 
-    /// Where this unit was committed: the first time, should its tag occur again.
-    pub(crate) fn unit(&self, id: &UnitId) -> Option<(Height, u32)> {
-        let places = self.places(tag(&id.0));
-        let units = places.filter_map(|(height, at)| Some((height, at.checked_sub(1)?)));
-        units.min()
+    pub(crate) fn push(&mut self, tag: u64) {
+        let last = self.segments.back_mut().expect("there is always one");
+        last.push(tag);
+        self.tags += 1;
+        if last.len() == self.segment_tags {
+            self.segments.push_back(Segment::new());
+        }
     }
 
-    /// The batch of this name.
-    pub(crate) fn named(&self, name: &[u8; 32]) -> Option<Height> {
-        let mut places = self.places(tag(name));
-        places.find_map(|(height, at)| (at == 0).then_some(height))
+    /// So many of the next tags are not in memory, but in parts.
+    pub(crate) fn missing(&self) -> u64 {
+        self.first_place().saturating_sub(self.tags)
+    }
+
+    /// So many of those belong to the batch that began last.
+    pub(crate) fn pass(&mut self, tags: u64) {
+        debug_assert!(tags <= self.missing());
+        self.tags += tags;
+    }
+
+    /// The next part of a snapshot. Tags in memory begin behind the segments whose parts are all there.
+    ///
+    /// # Errors
+    /// If it does not follow the one before it.
+    pub(crate) fn restore_part(&mut self, height: Height, last: u64) -> Result<(), kv::Malformed> {
+        let before = self.parts().checked_sub(1).and_then(|at| self.part_at(at));
+        let ascends = before.is_none_or(|(before, _)| before < height);
+        if !ascends || last < self.archive.next().first {
+            return Err(kv::Malformed("parts of its catalogue are out of order"));
+        }
+        self.archive.push(height, last, None);
+        self.first = self.archive.next().segment;
+        Ok(())
+    }
+
+    /// Keeps what is in memory until [`Catalogue::thaw`].
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = false;
+        self.release();
+    }
+
+    /// Segments all of whose parts are in the ledger leave memory.
+    fn release(&mut self) {
+        while !self.frozen && self.first < self.archive.next().segment {
+            self.segments.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// From where on the next part has tags.
+    pub(crate) fn next_part(&self) -> Cursor {
+        self.archive.next()
+    }
+
+    /// Tags that come between two parts, at least.
+    pub(crate) fn part_every(&self) -> usize {
+        self.segment_tags / PARTS_PER_SEGMENT
+    }
+
+    /// The part that begins there, if its segment is one that should leave memory.
+    pub(crate) fn due(&self, cursor: Cursor) -> Option<Part> {
+        let after = self.first + self.segments.len() as u64 - 1 - cursor.segment; // widening
+        (after > FULL_KEPT as u64)
+            .then(|| self.part(cursor))
+            .flatten() // widening
+    }
+
+    /// Whether this is the next part, as it follows from the batches.
+    pub(crate) fn is_next(&self, part: &Part) -> bool {
+        let next = self.archive.next();
+        part.cursor == next && self.part(next).as_ref() == Some(part)
+    }
+
+    /// The part that begins there, of a segment that is full and in memory.
+    fn part(&self, cursor: Cursor) -> Option<Part> {
+        let at = usize::try_from(cursor.segment.checked_sub(self.first)?).ok()?;
+        let full = at + 1 < self.segments.len();
+        full.then(|| Part::of(&self.segments[at], cursor))
+    }
+
+    /// From this height on all units are in memory.
+    pub(crate) fn recent_from(&self) -> Height {
+        let before = self
+            .starts
+            .partition_point(|start| start < self.first_place());
+        Height(before as u64 + 1) // widening
+    }
+
+    /// Where this unit was committed, if that is not long ago: the first time, should its tag occur again.
+    pub(crate) fn recent(&self, id: &UnitId) -> Option<(Height, u32)> {
+        self.recent_places(tag(&id.0)).filter_map(of_unit).min()
+    }
+
+    /// Whether this unit may be committed: surely if it is, and seldom if it is not.
+    pub(crate) fn may_have(&self, id: &UnitId) -> bool {
+        let tag = tag(&id.0);
+        let may_have = |segment: u64| {
+            let segment = usize::try_from(segment).expect("as many as are in memory's lists");
+            let position = self.archive.position(segment, tag);
+            self.archive.may_have(position, tag)
+        };
+        self.recent(id).is_some() || (0..self.first).any(may_have)
+    }
+
+    /// Where this unit was committed before the segments that are in memory. Goes on where it was left.
+    ///
+    /// # Errors
+    /// The batch that has to be read first.
+    pub(crate) fn older_unit(
+        &self,
+        id: &UnitId,
+        sought: &mut Sought,
+    ) -> Result<Option<(Height, u32)>, Height> {
+        self.older(tag(&id.0), of_unit, sought)
+    }
+
+    /// The batch of this name, if it was committed not long ago.
+    pub(crate) fn recent_named(&self, name: &[u8; 32]) -> Option<Height> {
+        self.recent_places(tag(name)).find_map(of_name)
+    }
+
+    /// The batch of this name before those.
+    ///
+    /// # Errors
+    /// As [`Catalogue::older_unit`].
+    pub(crate) fn older_named(
+        &self,
+        name: &[u8; 32],
+        sought: &mut Sought,
+    ) -> Result<Option<Height>, Height> {
+        self.older(tag(name), of_name, sought)
+    }
+
+    fn older<T>(
+        &self,
+        tag: u64,
+        wanted: impl Fn((Height, u32)) -> Option<T>,
+        sought: &mut Sought,
+    ) -> Result<Option<T>, Height> {
+        while (sought.0 as u64) < self.first {
+            let position = self.archive.position(sought.0, tag);
+            if self.archive.may_have(position, tag) {
+                let part = self.archive.part(position)?;
+                let begin = sought.0 as u64 * self.segment_tags as u64; // widening
+                let mut places = part.places(tag).map(|place| self.batch_of(begin + place));
+                if let Some(found) = places.find_map(&wanted) {
+                    return Ok(Some(found));
+                }
+            }
+            sought.0 += 1;
+        }
+        Ok(None)
+    }
+
+    /// The batch of this height was read from the ledger, and it carries this part.
+    pub(crate) fn read(&mut self, height: Height, part: Part) {
+        self.archive.read(height, part);
     }
 
     /// The note of a batch.
@@ -139,21 +339,19 @@ impl Catalogue {
 
     /// The batch at this position, in order of height.
     pub(crate) fn batch(&self, at: usize) -> Option<Batch<'_>> {
-        let first = self.starts.get(at)? as usize; // u32 fits usize on every supported target
-        let next = self
-            .starts
-            .get(at + 1)
-            .map_or(self.tags.len(), |next| next as usize);
+        let first = self.starts.get(at)?;
+        let next = self.starts.get(at + 1).unwrap_or(self.tags);
         Some(Batch {
-            tags: next - first,
+            tags: usize::try_from(next - first).expect("a batch is short"),
             first,
             note: self.note_at(at)?,
         })
     }
 
-    /// The tag at this place.
-    pub(crate) fn tag_at(&self, place: usize) -> u64 {
-        self.tags.at(place)
+    /// The tag at this place, which is in memory.
+    pub(crate) fn tag_at(&self, place: u64) -> u64 {
+        let at = usize::try_from(place - self.first_place()).expect("memory is far shorter");
+        self.segments[at / self.segment_tags].at(at % self.segment_tags)
     }
 
     fn note_at(&self, at: usize) -> Option<&[u8]> {
@@ -163,131 +361,38 @@ impl Catalogue {
             0 => 0,
             at => notes.ends[at - 1],
         };
-        Some(&notes.bytes[start as usize..end as usize]) // as above
+        Some(&notes.bytes[start as usize..end as usize]) // u32 fits usize on every supported target
     }
 
-    /// Where a tag stands: the batch, and the position among its tags.
-    fn places(&self, tag: u64) -> impl Iterator<Item = (Height, u32)> {
-        let hash = self.hasher.hash_one(tag);
-        let found = self.tables[table_of(hash)]
-            .iter_hash(hash)
-            .filter(move |place| self.tags.at(**place as usize) == tag); // as above
-        found.map(|place| {
-            let batches = self.starts.partition_point(|start| start <= *place);
-            let start = self.starts.at(batches - 1);
-            (Height(batches as u64), *place - start) // widening
+    /// Where a tag stands in memory: the batch, and the position among its tags.
+    fn recent_places(&self, tag: u64) -> impl Iterator<Item = (Height, u32)> {
+        let numbered = (self.first..).zip(&self.segments);
+        numbered.flat_map(move |(number, segment)| {
+            let begin = number * self.segment_tags as u64; // widening
+            let places = segment.places(tag);
+            places.map(move |place| self.batch_of(begin + u64::from(place)))
         })
     }
-}
 
-fn place(at: usize) -> u32 {
-    u32::try_from(at).expect("memory ends long before 2^32 units, which take 64 GiB")
-}
-
-/// Bits in the middle: a table itself uses the lowest and the highest.
-fn table_of(hash: u64) -> usize {
-    (hash >> 40) as usize % TABLES // 24 bits are left
-}
-
-/// A list that grows without moving.
-#[derive(Debug)]
-struct Pages<T> {
-    pages: Vec<Vec<T>>,
-}
-
-impl<T> Default for Pages<T> {
-    fn default() -> Self {
-        Self { pages: Vec::new() }
+    fn batch_of(&self, place: u64) -> (Height, u32) {
+        let batches = self.starts.partition_point(|start| start <= place);
+        let at = place - self.starts.at(batches - 1);
+        (
+            Height(batches as u64), // widening
+            u32::try_from(at).expect("a batch is short"),
+        )
     }
 }
 
-impl<T: Copy> Pages<T> {
-    fn len(&self) -> usize {
-        match self.pages.split_last() {
-            None => 0,
-            Some((last, full)) => full.len() * PAGE + last.len(),
-        }
-    }
+/// What stands there, if it is a unit.
+fn of_unit((height, at): (Height, u32)) -> Option<(Height, u32)> {
+    Some((height, at.checked_sub(1)?))
+}
 
-    fn push(&mut self, item: T) {
-        if self.pages.last().is_none_or(|page| page.len() == PAGE) {
-            self.pages.push(Vec::with_capacity(PAGE));
-        }
-        self.pages.last_mut().expect("just pushed").push(item);
-    }
-
-    fn get(&self, at: usize) -> Option<T> {
-        self.pages.get(at / PAGE)?.get(at % PAGE).copied()
-    }
-
-    fn at(&self, at: usize) -> T {
-        self.pages[at / PAGE][at % PAGE]
-    }
-
-    /// How many items from the front are so; all of those come first.
-    fn partition_point(&self, so: impl Fn(T) -> bool) -> usize {
-        let full = self.pages.partition_point(|page| so(page[page.len() - 1]));
-        let within = self
-            .pages
-            .get(full)
-            .map_or(0, |page| page.partition_point(|item| so(*item)));
-        // The last page may not be full.
-        (full * PAGE + within).min(self.len())
-    }
+/// The batch whose name stands there.
+fn of_name((height, at): (Height, u32)) -> Option<Height> {
+    (at == 0).then_some(height)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(n: u64) -> UnitId {
-        // As spread as a digest.
-        let word = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&word.to_be_bytes());
-        id[24..].copy_from_slice(&n.to_be_bytes());
-        UnitId(id)
-    }
-
-    #[test]
-    fn every_unit_name_and_note_is_found_and_no_other() {
-        let mut catalogue = Catalogue::new();
-        let mut next = 0;
-        let mut filed = Vec::new();
-        for height in 1..=10_000u64 {
-            let units: Vec<UnitId> = (0..height % 5).map(|n| id(next + n)).collect();
-            next += 5;
-            let name = (height % 3 == 0).then(|| types::Digest(id(1_000_000 + height).0));
-            let note = vec![height as u8; height as usize % 7].into();
-            catalogue.file(&Filed { name, note }, units.iter());
-            filed.push((height, units));
-        }
-        assert_eq!(catalogue.batches(), 10_000);
-        for (height, units) in &filed {
-            for (position, unit) in (0..).zip(units) {
-                assert_eq!(catalogue.unit(unit), Some((Height(*height), position)));
-                assert_eq!(catalogue.named(&unit.0), None, "a unit is no batch");
-            }
-            let name = id(1_000_000 + height).0;
-            assert_eq!(
-                catalogue.named(&name),
-                (height % 3 == 0).then_some(Height(*height))
-            );
-            assert_eq!(catalogue.unit(&UnitId(name)), None);
-            let note = vec![*height as u8; *height as usize % 7];
-            assert_eq!(catalogue.note(Height(*height)), Some(&note[..]));
-        }
-        assert_eq!(catalogue.unit(&id(77_777_777)), None);
-        assert_eq!(catalogue.note(Height(0)), None);
-        assert_eq!(catalogue.note(Height(10_001)), None);
-    }
-
-    #[test]
-    fn a_unit_whose_tag_comes_again_is_the_first() {
-        let mut catalogue = Catalogue::new();
-        for _ in 0..3 {
-            catalogue.file(&Filed::default(), [id(1), id(2)].iter());
-        }
-        assert_eq!(catalogue.unit(&id(2)), Some((Height(1), 1)));
-    }
-}
+mod tests;

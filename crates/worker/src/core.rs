@@ -13,12 +13,12 @@ use adapter::{
 use boundary::WorkerToManager;
 use boundary::worker_to_manager::Message as Out;
 use bytes::Bytes;
-use kv::{Store, WriteSet};
+use kv::{Malformed, Store, WriteSet};
 use types::limits::{BATCH_BYTES_MAX, BATCH_UNITS_MAX, UNIT_BYTES_MAX};
 use types::{Height, Index, Millis, Term, UnitId};
 
 use crate::body::Body;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Part, SEGMENT_TAGS};
 use crate::convert;
 use crate::execution::{Execution, State};
 use crate::external::Externals;
@@ -136,7 +136,7 @@ impl Core {
             draining: false,
             giving: None,
             changed: Vec::new(),
-            catalogue: Catalogue::new(),
+            catalogue: Catalogue::new(SEGMENT_TAGS),
             refusing: Refusing::default(),
             externals: Externals::default(),
             rejections: Recent::new(REJECTIONS_MAX),
@@ -217,13 +217,14 @@ impl Core {
 
     fn forget_state(&mut self) {
         self.store = empty_state(&*self.machine);
-        self.catalogue = Catalogue::new();
+        self.catalogue = self.catalogue.emptied();
     }
 
     /// The state of this height, which must be the one committed last, is to be given out.
     pub(crate) fn take_snapshot(&mut self, height: Height, out: &mut Vec<WorkerToManager>) {
         self.giving = None;
         self.store.thaw();
+        self.catalogue.thaw();
         let committed = self.store.committed_height();
         if height != committed {
             let text = format!("a snapshot of height {height} cannot be taken at {committed}");
@@ -235,7 +236,7 @@ impl Core {
             descriptor.protocol,
             descriptor.state_format,
             self.committed_time,
-            &self.catalogue,
+            &mut self.catalogue,
         ));
     }
 
@@ -251,7 +252,7 @@ impl Core {
     /// A flush's share of the snapshot under way.
     pub(crate) fn give_snapshot(&mut self, out: &mut Vec<WorkerToManager>) {
         if let Some(giving) = &mut self.giving
-            && !giving.work(&mut self.store, &self.catalogue, out)
+            && !giving.work(&mut self.store, &mut self.catalogue, out)
         {
             self.giving = None;
         }
@@ -294,10 +295,10 @@ impl Core {
             "an adapter keeps Ticket's limit"
         );
         let id = ticket.id;
-        if self.catalogue.unit(&id).is_some() {
+        if self.catalogue.recent(&id).is_some() {
             return Ok(id);
         }
-        let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
+        let committed = |id: &UnitId| self.catalogue.may_have(id);
         let origin = Origin::Local { stream };
         self.pool
             .insert(self.now, ticket, raw, caller.clone(), origin, committed)?;
@@ -337,6 +338,11 @@ impl Core {
         }
         // Not the leader (any more): that VN forwards again when it learns of the new one.
         let Role::Leading(_) = &self.role else { return };
+        // That VN does not know of batches which are not in memory here: it forwards again when it has applied them.
+        let knows_all = self.catalogue.recent_from() <= Height(inject.height).next();
+        if inject.height != 0 && !knows_all {
+            return;
+        }
         for unit in inject.units {
             let (Some(ticket), Some(caller)) =
                 (pool::ticket(&unit), convert::caller(unit.caller.as_ref()))
@@ -354,7 +360,7 @@ impl Core {
                 continue;
             };
             let id = ticket.id;
-            if self.catalogue.unit(&id).is_some() {
+            if self.catalogue.recent(&id).is_some() {
                 continue;
             }
             // A copy, so that a small unit does not keep the whole message in memory.
@@ -363,7 +369,7 @@ impl Core {
                 true => self.admitted_again(ticket, &caller, &raw),
                 false => Ok(ticket),
             };
-            let committed = |id: &UnitId| self.catalogue.unit(id).is_some();
+            let committed = |id: &UnitId| self.catalogue.may_have(id);
             let origin = Origin::Node(inject.origin);
             let inserted = ticket.and_then(|ticket| {
                 self.pool
@@ -424,8 +430,9 @@ impl Core {
         }
     }
 
+    /// What became of a unit, if it was not committed long ago.
     pub(crate) fn fate(&self, id: &UnitId) -> Fate {
-        if let Some((height, position)) = self.catalogue.unit(id) {
+        if let Some((height, position)) = self.catalogue.recent(id) {
             return Fate::Committed { height, position };
         }
         if self.pool.get(id).is_some() {
@@ -506,17 +513,19 @@ impl Core {
         }
         self.roll_back(self.store.committed_height());
         let bytes = apply.body.len();
-        let decoded = Body::decode(apply.body)
-            .and_then(|body| Ok((WriteSet::decode(body.writes.clone())?, body)));
-        let (writes, body) = match decoded {
-            Ok((_, body)) if body.env.height != height => {
+        let decoded = Body::decode(apply.body).and_then(|body| {
+            let writes = WriteSet::decode(body.writes.clone())?;
+            Ok((writes, self.carried(&body)?, body))
+        });
+        let (writes, part, body) = match decoded {
+            Ok((.., body)) if body.env.height != height => {
                 send(
                     out,
                     convert::log(1, format!("batch {height} says it is {}", body.env.height)),
                 );
                 return None;
             }
-            Ok((_, body)) if !self.goes_along(&body, out) => return None,
+            Ok((.., body)) if !self.goes_along(&body, out) => return None,
             Ok(decoded) => decoded,
             Err(malformed) => {
                 send(
@@ -542,8 +551,22 @@ impl Core {
             time: Millis(apply.time),
         };
         let batch = Arc::new(placed(body, place));
-        self.settle_committed(&batch, bytes);
+        self.settle_committed(&batch, part.as_ref(), bytes);
         Some(batch)
+    }
+
+    /// The part of the catalogue that a batch of another leader carries: it must be the one that would be made here.
+    fn carried(&self, body: &Body) -> Result<Option<Part>, Malformed> {
+        let Some(bytes) = &body.part else {
+            return Ok(None);
+        };
+        let part = Part::decode(bytes.clone())?;
+        match self.catalogue.is_next(&part) {
+            true => Ok(Some(part)),
+            false => Err(Malformed(
+                "the part of the catalogue that it carries is not the next one",
+            )),
+        }
     }
 
     /// The oldest batch of our own is committed. `None` if that is not the one in flight.
@@ -576,15 +599,15 @@ impl Core {
             term: Term(commit.term),
             time: Millis(commit.time),
         });
-        self.settle_committed(&batch, made.body_bytes);
+        self.settle_committed(&batch, made.part.as_ref(), made.body_bytes);
         self.release_refusals();
         Some(batch)
     }
 
-    fn settle_committed(&mut self, batch: &Arc<Batch>, bytes: usize) {
+    fn settle_committed(&mut self, batch: &Arc<Batch>, part: Option<&Part>, bytes: usize) {
         let filed = self.machine.file(batch);
         let ids = batch.units.iter().map(|(unit, _)| &unit.id);
-        self.catalogue.file(&filed, ids);
+        self.catalogue.file(&filed, ids, part);
         for (unit, _) in &batch.units {
             self.rejections.remove(&unit.id);
             self.pool.committed(&unit.id);
@@ -649,7 +672,9 @@ impl Core {
                 following.unforwarded.append(&mut following.held);
             }
             if !following.unforwarded.is_empty() {
-                forward(&self.pool, core::mem::take(&mut following.unforwarded), out);
+                let height = self.store.committed_height();
+                let ids = core::mem::take(&mut following.unforwarded);
+                forward(&self.pool, height, ids, out);
             }
         }
         self.send_calls(out);
@@ -697,7 +722,7 @@ pub(crate) fn placed(body: Body, place: Place) -> Batch {
     }
 }
 
-fn forward(pool: &Pool, ids: Vec<UnitId>, out: &mut Vec<WorkerToManager>) {
+fn forward(pool: &Pool, height: Height, ids: Vec<UnitId>, out: &mut Vec<WorkerToManager>) {
     let mut units = Vec::new();
     let mut bytes = 0;
     for waiting in ids.iter().filter_map(|id| pool.get(id)) {
@@ -707,6 +732,7 @@ fn forward(pool: &Pool, ids: Vec<UnitId>, out: &mut Vec<WorkerToManager>) {
                 out,
                 Out::Forward(boundary::Forward {
                     units: core::mem::take(&mut units),
+                    height: height.0,
                 }),
             );
             bytes = 0;
@@ -715,7 +741,8 @@ fn forward(pool: &Pool, ids: Vec<UnitId>, out: &mut Vec<WorkerToManager>) {
         units.push(unit);
     }
     if !units.is_empty() {
-        send(out, Out::Forward(boundary::Forward { units }));
+        let height = height.0;
+        send(out, Out::Forward(boundary::Forward { units, height }));
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use types::{Height, Millis, UnitId};
 
+use crate::catalogue::{Catalogue, Part, Sought};
 use crate::core::{Core, Place, placed, send};
 
 /// After a linear read failed for want of a leader, it is asked for again.
@@ -53,6 +54,8 @@ struct Mine {
     wake_at: Option<Millis>,
     linear: Linear,
     receipt: Option<Asked>,
+    /// How far units and names were looked for in the ledger.
+    sought: BTreeMap<[u8; 32], Sought>,
 }
 
 /// The receipt that an exchange waits for; it waits for one at a time.
@@ -247,6 +250,11 @@ impl Exchanges {
         let body = (!reply.absent)
             .then(|| crate::Body::decode(reply.body).ok())
             .flatten();
+        if let Some(bytes) = body.as_ref().and_then(|body| body.part.clone())
+            && let Ok(part) = Part::decode(bytes)
+        {
+            core.catalogue.read(height, part);
+        }
         let batch = body
             .filter(|body| body.env.height == height)
             .map(|body| Arc::new(placed(body, place)));
@@ -321,6 +329,37 @@ struct Polling<'a> {
     stream: u64,
 }
 
+impl Polling<'_> {
+    /// Asks the ledger for a batch that is not in memory; the exchange is polled again when it has come.
+    fn load(&mut self, height: Height) -> Missing {
+        let elsewhere = self.waits.elsewhere.get(&height);
+        if elsewhere.is_some_and(|until| self.core.now < *until) {
+            return Missing::Elsewhere;
+        }
+        let waiters = self.waits.loading.entry(height).or_insert_with(|| {
+            self.waits.to_load.push(height);
+            Vec::new()
+        });
+        if !waiters.contains(&self.id) {
+            waiters.push(self.id);
+        }
+        Missing::NotYet
+    }
+
+    /// Looks among what was committed long ago, from where this exchange left off.
+    fn seek<T>(
+        &mut self,
+        what: &[u8; 32],
+        look: impl FnOnce(&Catalogue, &mut Sought) -> Result<Option<T>, Height>,
+    ) -> Result<Option<T>, Missing> {
+        let mut sought = self.mine.sought.remove(what).unwrap_or_default();
+        look(&self.core.catalogue, &mut sought).map_err(|height| {
+            self.mine.sought.insert(*what, sought);
+            self.load(height)
+        })
+    }
+}
+
 impl Context for Polling<'_> {
     fn now(&self) -> Millis {
         self.core.now
@@ -338,14 +377,21 @@ impl Context for Polling<'_> {
         self.core.submit(self.stream, caller, raw)
     }
 
-    fn fate(&mut self, unit: &UnitId) -> Fate {
-        let fate = self.core.fate(unit);
+    fn fate(&mut self, unit: &UnitId) -> Result<Fate, Missing> {
+        let mut fate = self.core.fate(unit);
+        if matches!(fate, Fate::Absent)
+            && let Some((height, position)) = self.seek(&unit.0, |catalogue, sought| {
+                catalogue.older_unit(unit, sought)
+            })?
+        {
+            fate = Fate::Committed { height, position };
+        }
         let settled = matches!(fate, Fate::Committed { .. } | Fate::Rejected(_));
         if !settled && !self.mine.units.contains(unit) {
             self.mine.units.push(*unit);
             self.waits.units.entry(*unit).or_default().push(self.id);
         }
-        fate
+        Ok(fate)
     }
 
     fn pending(&self, unit: &UnitId) -> Option<Bytes> {
@@ -375,22 +421,16 @@ impl Context for Polling<'_> {
         if let Some(known) = self.core.history.get(height) {
             return Ok(Some(known));
         }
-        let elsewhere = self.waits.elsewhere.get(&height);
-        if elsewhere.is_some_and(|until| self.core.now < *until) {
-            return Err(Missing::Elsewhere);
-        }
-        let waiters = self.waits.loading.entry(height).or_insert_with(|| {
-            self.waits.to_load.push(height);
-            Vec::new()
-        });
-        if !waiters.contains(&self.id) {
-            waiters.push(self.id);
-        }
-        Err(Missing::NotYet)
+        Err(self.load(height))
     }
 
-    fn named(&self, name: &[u8; 32]) -> Option<Height> {
-        self.core.catalogue.named(name)
+    fn named(&mut self, name: &[u8; 32]) -> Result<Option<Height>, Missing> {
+        match self.core.catalogue.recent_named(name) {
+            Some(height) => Ok(Some(height)),
+            None => self.seek(name, |catalogue, sought| {
+                catalogue.older_named(name, sought)
+            }),
+        }
     }
 
     fn note(&self, height: Height) -> Option<&[u8]> {

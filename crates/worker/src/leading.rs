@@ -13,7 +13,8 @@ use kv::WriteSet;
 use types::limits::{BATCHES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX};
 use types::{Height, Term, UnitId};
 
-use crate::body::Body;
+use crate::body::{Body, part_record};
+use crate::catalogue::Part;
 use crate::convert;
 use crate::core::{Core, Role, send};
 use crate::entropy::batch_entropy;
@@ -30,6 +31,8 @@ pub(crate) struct Leading {
     seed: [u8; 32],
     /// Proposed and not committed, ascending.
     pub(crate) in_flight: VecDeque<Made>,
+    /// Tags of the batches made since one carried a part of the catalogue, that one's among them.
+    since_part: usize,
     /// Why the state cannot be brought to the data format that the members voted: no batches are made.
     pub(crate) stuck: Option<String>,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Made {
     pub(crate) body_bytes: usize,
     /// The data format that the state has with it, if it is a migration.
     pub(crate) format: Option<u32>,
+    /// The part of the catalogue that it carries.
+    pub(crate) part: Option<Part>,
 }
 
 impl Core {
@@ -80,6 +85,7 @@ impl Core {
                     in_flight_max: lead.in_flight_max.min(BATCHES_IN_FLIGHT_MAX) as usize, // widening
                     seed,
                     in_flight: VecDeque::new(),
+                    since_part: 0,
                     stuck: None,
                 });
                 self.pool.reset_lanes();
@@ -182,20 +188,30 @@ impl Core {
                 Ok(claim) => claim,
                 Err(Lost) => return Err(self.give_up(&units, &aside, out)),
             };
-            let executed = execution.finish();
+            let mut executed = execution.finish();
             let receipts: Vec<(Unit, Bytes)> = applied
                 .into_iter()
                 .zip(applied_outcomes.into_iter().filter_map(receipt))
                 .collect();
-            let body = Body::encode(
-                &env,
-                &receipts,
-                &claim,
-                &executed.events,
-                &executed.recorded,
-                &executed.writes,
-            );
-            if body.len() > ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES {
+            let encode = |executed: &Executed| {
+                let Executed {
+                    events,
+                    recorded,
+                    writes,
+                    ..
+                } = executed;
+                Body::encode(&env, &receipts, &claim, events, recorded, writes)
+            };
+            let is_too_long = |body: &Bytes| body.len() > ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES;
+            let mut part = self.part_due();
+            let carried = part.iter().map(|part| part_record(part.bytes().clone()));
+            executed.recorded.extend(carried);
+            let mut body = encode(&executed);
+            if is_too_long(&body) && part.take().is_some() {
+                executed.recorded.pop();
+                body = encode(&executed);
+            }
+            if is_too_long(&body) {
                 if units.len() > 1 {
                     self.put_back(&units, &aside);
                     return Err(NotMade::TooLong);
@@ -212,10 +228,27 @@ impl Core {
             // What earlier batches had deferred may be tried again on the state that this one made.
             self.pool.retry_deferred();
             self.settle_unapplied(units, outcomes, &mut aside);
-            self.propose(receipts, claim, executed, body, out);
+            self.propose(receipts, claim, executed, part, body, out);
             self.lay_aside(height, aside, out);
             return Ok(());
         }
+    }
+
+    /// The part of the catalogue for the next batch to carry.
+    fn part_due(&self) -> Option<Part> {
+        let Role::Leading(leading) = &self.role else {
+            return None;
+        };
+        if leading.since_part < self.catalogue.part_every() {
+            return None;
+        }
+        let mut in_flight = leading.in_flight.iter().rev();
+        let cursor = in_flight
+            .find_map(|made| made.part.as_ref())
+            .map_or(self.catalogue.next_part(), |part| {
+                part.cursor.after(part.last)
+            });
+        self.catalogue.due(cursor)
     }
 
     fn propose(
@@ -223,9 +256,15 @@ impl Core {
         units: Vec<(Unit, Bytes)>,
         claim: Claim,
         executed: Executed,
+        part: Option<Part>,
         body: Bytes,
         out: &mut Vec<WorkerToManager>,
     ) {
+        let Role::Leading(leading) = &mut self.role else {
+            unreachable!("only a leader makes batches")
+        };
+        let before = part.as_ref().map_or(leading.since_part, |_| 0);
+        leading.since_part = before + units.len() + 1;
         let mut claims = BytesMut::with_capacity(units.len() * 32);
         for (unit, receipt) in &units {
             self.pool.applied(&unit.id);
@@ -244,6 +283,7 @@ impl Core {
             events,
             body_bytes: body.len(),
             format: None,
+            part,
         };
         self.send_proposal(made, &writes, claims.freeze(), body, out);
     }

@@ -152,6 +152,7 @@ impl Core {
             events: done.events,
             body_bytes: body.len(),
             format: Some(to),
+            part: None,
         };
         Ok((made, done.writes, Bytes::copy_from_slice(&leaf), body))
     }

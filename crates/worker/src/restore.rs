@@ -12,7 +12,7 @@ use types::{Height, Millis};
 
 use crate::catalogue::{Catalogue, NOTE_BYTES_MAX};
 use crate::execution::State;
-use crate::snapshot::{VERSION, VERSION_MIGRATED};
+use crate::snapshot::VERSION;
 
 /// Longest value: what a genesis or an entry can have written.
 const VALUE_BYTES_MAX: usize = FRAME_BYTES_MAX;
@@ -51,6 +51,10 @@ enum Expect {
         at: usize,
         left: u64,
         last: Option<Bytes>,
+    },
+    Parts,
+    Part {
+        left: u64,
     },
     Batches,
     Batch {
@@ -143,7 +147,7 @@ impl Restoring {
             Expect::Head => self.head(store),
             Expect::Domain(at) => {
                 let Some((domain, _)) = store.domains().get(*at) else {
-                    self.expect = Expect::Batches;
+                    self.expect = Expect::Parts;
                     return Ok(true);
                 };
                 if self.rest.len() < 10 {
@@ -178,6 +182,30 @@ impl Restoring {
                 *last = Some(key);
                 Ok(true)
             }
+            Expect::Parts => {
+                if self.rest.len() < 8 {
+                    return Ok(false);
+                }
+                let left = self.rest.get_u64();
+                self.expect = Expect::Part { left };
+                Ok(true)
+            }
+            Expect::Part { left: 0 } => {
+                self.expect = Expect::Batches;
+                Ok(true)
+            }
+            Expect::Part { left } => {
+                if self.rest.len() < 16 {
+                    return Ok(false);
+                }
+                let (height, last) = (Height(self.rest.get_u64()), self.rest.get_u64());
+                if height > self.height {
+                    return Err(Malformed("a part of its catalogue is above its height").into());
+                }
+                catalogue.restore_part(height, last)?;
+                *left -= 1;
+                Ok(true)
+            }
             Expect::Batches => {
                 if self.rest.len() < 8 {
                     return Ok(false);
@@ -207,15 +235,13 @@ impl Restoring {
         let Some([version, high, low]) = self.rest.first_chunk() else {
             return Ok(false);
         };
-        let version = *version;
-        if ![VERSION, VERSION_MIGRATED].contains(&version) {
+        if *version != VERSION {
             return Err(
                 Malformed("a snapshot of a version that this release does not know").into(),
             );
         }
         let protocol_bytes = usize::from(u16::from_be_bytes([*high, *low]));
-        let migrated = version == VERSION_MIGRATED;
-        if self.rest.len() < 3 + protocol_bytes + if migrated { 26 } else { 22 } {
+        if self.rest.len() < 3 + protocol_bytes + 26 {
             return Ok(false);
         }
         self.rest.advance(3);
@@ -231,10 +257,7 @@ impl Restoring {
                 found,
             });
         }
-        let format = if migrated { self.rest.get_u32() } else { 1 };
-        if migrated && format < 2 {
-            return Err(Malformed("its data format is not that of a migrated state").into());
-        }
+        let format = self.rest.get_u32();
         if !self.formats.contains(&format) {
             return Err(Unusable::Format {
                 known: self.formats.clone(),
@@ -289,17 +312,18 @@ fn batch(rest: &mut BytesMut, catalogue: &mut Catalogue) -> Result<bool, Malform
     if tags == 0 || tags > BATCH_UNITS_MAX + 1 || note_bytes > NOTE_BYTES_MAX {
         return Err(Malformed("a batch of its catalogue breaks a limit"));
     }
-    if rest.len() < 4 + 8 * tags + note_bytes {
+    let before = catalogue.missing().min(tags as u64); // widening
+    let here = tags - usize::try_from(before).expect("at most `tags`");
+    if rest.len() < 4 + 8 * here + note_bytes {
         return Ok(false);
     }
     rest.advance(4);
-    let words = rest.split_to(8 * tags);
+    let words = rest.split_to(8 * here);
     let note = rest.split_to(note_bytes);
-    let tags = words
-        .as_chunks()
-        .0
-        .iter()
-        .map(|word| u64::from_be_bytes(*word));
-    catalogue.push(tags, &note);
+    catalogue.start(&note);
+    catalogue.pass(before);
+    for word in words.as_chunks().0 {
+        catalogue.push(u64::from_be_bytes(*word));
+    }
     Ok(true)
 }

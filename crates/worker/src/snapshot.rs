@@ -1,16 +1,18 @@
 //! A worker's part of a snapshot: its state at one height, as bytes that are the same on every VN.
 //!
 //! ```text
-//! part    = version u8 (1; 2 if the data format is above 1) | protocol bytes u16, protocol
-//!           state format u32 | data format u32 (version 2 only)
+//! part    = version u8 (3) | protocol bytes u16, protocol
+//!           state format u32 | data format u32
 //!           height u64 | time of that batch u64
 //!           domains u16, then that many in ascending order:
 //!               domain u16 | keys u64, then that many in ascending order:
 //!                   key bytes u16 | value bytes u32 | key | value
+//!           parts of the catalogue u64, then that many in ascending order:
+//!               height u64 | last tag u64
 //!           batches u64, then that many from height 1 on:
 //!               tags u16 | note bytes u16 | tags 8 bytes each, its name's first | note
 //! ```
-//! Numbers are big-endian. The part is sent in chunks of `SNAPSHOT_CHUNK_BYTES`, cut wherever that many
+//! Tags that are in those parts of the catalogue are counted and left out. Numbers are big-endian. The part is sent in chunks of `SNAPSHOT_CHUNK_BYTES`, cut wherever that many
 //! bytes are full; the last one may be shorter. It is written while batches go on: the store keeps what
 //! they overwrite (`kv::Store::freeze`), and each flush does a bounded share of the work.
 
@@ -26,10 +28,7 @@ use crate::catalogue::Catalogue;
 use crate::core::send;
 use crate::execution::State;
 
-/// Of a state that was never migrated.
-pub(crate) const VERSION: u8 = 1;
-/// Of one that was: its data format stands in the head.
-pub(crate) const VERSION_MIGRATED: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Keys that one flush looks at. At a little less than a microsecond each a client waits two milliseconds
 /// longer, a fraction of what a commit takes.
@@ -48,13 +47,10 @@ pub(crate) struct Head<'a> {
 
 impl Head<'_> {
     pub(crate) fn encode(&self, out: &mut impl BufMut) {
-        let migrated = self.format > 1;
-        out.put_u8(if migrated { VERSION_MIGRATED } else { VERSION });
+        out.put_u8(VERSION);
         put_block16(out, self.protocol.as_bytes());
         out.put_u32(self.state_format);
-        if migrated {
-            out.put_u32(self.format);
-        }
+        out.put_u32(self.format);
         out.put_u64(self.height.0);
         out.put_u64(self.time.0);
         out.put_u16(self.domains);
@@ -74,9 +70,10 @@ pub(crate) struct Giving {
     domains: Vec<(Domain, u64)>,
     /// Domains whose heading was written.
     headed: usize,
-    /// Batches in the catalogue then.
+    /// Parts and batches in the catalogue then.
+    parts: usize,
     batches: usize,
-    /// Those of them that were written; `None` while keys are.
+    /// Those batches that were written; `None` while keys are.
     filed: Option<usize>,
 }
 
@@ -87,11 +84,12 @@ impl Giving {
         protocol: &str,
         state_format: u32,
         time: Millis,
-        catalogue: &Catalogue,
+        catalogue: &mut Catalogue,
     ) -> Self {
         let format = state.format();
         let store: &mut Store = state;
         store.freeze();
+        catalogue.freeze();
         let domains: Vec<_> = store.frozen_keys().collect();
         let mut buffer = BytesMut::new();
         let head = Head {
@@ -110,6 +108,7 @@ impl Giving {
             buffer,
             domains,
             headed: 0,
+            parts: catalogue.parts(),
             batches: catalogue.batches(),
             filed: None,
         }
@@ -132,7 +131,7 @@ impl Giving {
     pub(crate) fn work(
         &mut self,
         store: &mut Store,
-        catalogue: &Catalogue,
+        catalogue: &mut Catalogue,
         out: &mut Vec<WorkerToManager>,
     ) -> bool {
         if !self.has_work() {
@@ -141,7 +140,7 @@ impl Giving {
         let mut more = self.filed.is_some() || self.keys(store);
         if !more {
             self.filed = Some(0);
-            self.buffer.put_u64(self.batches as u64); // widening
+            self.parts(catalogue);
         }
         if self.filed.is_some() {
             more = self.batches(catalogue);
@@ -155,6 +154,7 @@ impl Giving {
             return true;
         }
         self.send(self.buffer.len(), true, out);
+        catalogue.thaw();
         false
     }
 
@@ -187,6 +187,17 @@ impl Giving {
         more
     }
 
+    /// Writes the parts of the catalogue, of which a million have 16 MB, and how many batches follow.
+    fn parts(&mut self, catalogue: &Catalogue) {
+        self.buffer.put_u64(self.parts as u64); // widening
+        for position in 0..self.parts {
+            let (height, last) = catalogue.part_at(position).expect("they only grow");
+            self.buffer.put_u64(height.0);
+            self.buffer.put_u64(last);
+        }
+        self.buffer.put_u64(self.batches as u64); // widening
+    }
+
     /// Writes batches of the catalogue until a chunk is full. False when all are written.
     fn batches(&mut self, catalogue: &Catalogue) -> bool {
         let filed = self.filed.get_or_insert(0);
@@ -200,7 +211,8 @@ impl Giving {
             self.buffer.put_u16(tags);
             let note = u16::try_from(batch.note.len()).expect("a note is far shorter");
             self.buffer.put_u16(note);
-            for place in batch.first..batch.first + batch.tags {
+            let end = batch.first + batch.tags as u64; // widening
+            for place in batch.first.max(catalogue.first_place())..end {
                 self.buffer.put_u64(catalogue.tag_at(place));
             }
             self.buffer.put_slice(batch.note);

@@ -67,8 +67,19 @@ impl Solo {
         settings: impl Into<Bytes>,
         limits: PoolLimits,
     ) -> Self {
-        let worker = Worker::with_limits(machine.clone(), front, limits);
-        let mut solo = Self::start(&*machine, worker, settings.into(), false);
+        Self::of(
+            &*machine,
+            Worker::with_limits(machine.clone(), front, limits),
+            settings,
+        )
+    }
+
+    /// As [`Solo::new`], with this worker.
+    ///
+    /// # Panics
+    /// If the settings cannot be used.
+    pub fn of(machine: &dyn Machine, worker: Worker, settings: impl Into<Bytes>) -> Self {
+        let mut solo = Self::start(machine, worker, settings.into(), false);
         solo.lead();
         solo
     }
@@ -86,7 +97,21 @@ impl Solo {
         bodies: BTreeMap<u64, Bytes>,
     ) -> Self {
         let worker = Worker::new(machine.clone(), front);
-        let mut solo = Self::start(&*machine, worker, Bytes::new(), true);
+        Self::restored_of(&*machine, worker, height, snapshot, bodies)
+    }
+
+    /// As [`Solo::restored`], with this worker.
+    ///
+    /// # Panics
+    /// If the snapshot cannot be used.
+    pub fn restored_of(
+        machine: &dyn Machine,
+        worker: Worker,
+        height: u64,
+        snapshot: &[Bytes],
+        bodies: BTreeMap<u64, Bytes>,
+    ) -> Self {
+        let mut solo = Self::start(machine, worker, Bytes::new(), true);
         solo.bodies = bodies;
         for (sequence, data) in (0..).zip(snapshot) {
             solo.tell(In::Restore(boundary::Restore {

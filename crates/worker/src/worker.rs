@@ -9,6 +9,7 @@ use boundary::{ManagerToWorker, WorkerToManager};
 use types::limits::{BATCH_BYTES_MAX, BATCH_UNITS_MAX};
 use types::{Height, Millis};
 
+use crate::catalogue::Catalogue;
 use crate::convert;
 use crate::core::{Core, send};
 use crate::entropy::genesis_entropy;
@@ -74,6 +75,13 @@ impl Worker {
             flush_again: false,
             clock: Millis::ZERO,
         }
+    }
+
+    /// With a catalogue of segments of so many tags, for tests: all workers of a network must have the same. Before Hello.
+    #[must_use]
+    pub fn cataloguing(mut self, segment_tags: usize) -> Self {
+        self.core.catalogue = Catalogue::new(segment_tags);
+        self
     }
 
     /// Handles one message. `now` is the run loop's clock.
@@ -371,6 +379,7 @@ impl Worker {
             gauge("exchanges", self.exchanges.len()),
             gauge("state_keys", self.core.store.keys()),
             gauge("catalogue_tags", self.core.catalogue.tags()),
+            gauge("catalogue_parts", self.core.catalogue.parts()),
             gauge("data_format", self.core.store.format() as usize), // u32 fits usize
         ];
         send(out, Out::Metrics(boundary::Metrics { gauges }));

@@ -24,9 +24,9 @@ pub fn body(data: &[u8]) {
         units,
         claim,
         events,
-        recorded,
         ..
     } = &read;
+    let recorded = &read.records();
     let again = match read.migration {
         Some(step) => Body::encode_migration(env, step, claim, events, recorded, &writes),
         None => Body::encode(env, units, claim, events, recorded, &writes),

@@ -26,7 +26,7 @@ pub(crate) fn header(context: &mut dyn Context, number: u64) -> Result<Option<St
 
 /// The block of this hash.
 fn of_hash(context: &mut dyn Context, hash: &B256) -> Result<Option<Stored>, Stop> {
-    let number = context.named(&hash.0).map_or(0, |height| height.0);
+    let number = context.named(&hash.0)?.map_or(0, |height| height.0);
     Ok(header(context, number)?.filter(|stored| stored.hash == *hash))
 }
 
@@ -128,12 +128,15 @@ pub(crate) fn place(
     context: &mut dyn Context,
     hash: &B256,
 ) -> Result<Option<(Arc<Batch>, Stored, u32)>, Stop> {
-    let Fate::Committed { height, position } = context.fate(&UnitId(hash.0)) else {
-        return Ok(None);
-    };
     let open = session.is_open(context.view())?;
-    let found = match context.batch(height) {
+    let (height, position) = match context.fate(&UnitId(hash.0)) {
+        Ok(Fate::Committed { height, position }) => (height, position),
+        Ok(_) => return Ok(None),
         // That it is somewhere must not be told before it is known who may know.
+        Err(Missing::Elsewhere) if !open => return Ok(None),
+        Err(missing) => return Err(missing.into()),
+    };
+    let found = match context.batch(height) {
         Err(Missing::Elsewhere) if !open => return Ok(None),
         _ => located(context, height, position)?,
     };

@@ -3,7 +3,7 @@
 //! A transaction that has to wait for an earlier nonce is answered when that is known: nobody can
 //! say how long it will wait. A transaction that is here already is the same transaction.
 
-use adapter::{Caller, Context, Fate, Reject};
+use adapter::{Caller, Context, Fate, Kind, Reject};
 use alloy_primitives::{Address, B256, keccak256};
 use bytes::Bytes;
 use types::{Height, Millis, UnitId};
@@ -79,13 +79,10 @@ impl Submission {
                 self.hash = B256::new(id.0);
                 Ok(())
             }
-            // Refused because it is here already: then its fate is the answer.
             Err(reject) => {
                 self.hash = keccak256(&self.raw);
-                match context.fate(&UnitId(self.hash.0)) {
-                    Fate::Pending | Fate::Committed { .. } | Fate::Unknown => Ok(()),
-                    Fate::Rejected(_) | Fate::Absent => Err(reject),
-                }
+                let waits = context.place(&UnitId(self.hash.0)).is_some();
+                if waits { Ok(()) } else { Err(reject) }
             }
         };
         self.started = Some((context.now(), result));
@@ -96,24 +93,32 @@ impl Submission {
             .started
             .as_ref()
             .expect("an exchange starts its submissions first");
-        if let Err(reject) = result {
+        let since = *since;
+        let unit = UnitId(self.hash.0);
+        // What there is no room for is not looked for, either.
+        if let Err(reject) = result
+            && reject.kind == Kind::Busy
+        {
             return Err(RpcError::rejected(reject).into());
         }
-        let since = *since;
-        match context.fate(&UnitId(self.hash.0)) {
-            Fate::Committed { height, position } => {
+        match (context.fate(&unit)?, result) {
+            (Fate::Committed { height, position }, _) => {
                 return Ok(Arrival::Committed { height, position });
             }
-            Fate::Rejected(reject) => return Err(RpcError::rejected(&reject).into()),
-            Fate::Unknown => {
+            // Not refused for being here already.
+            (Fate::Rejected(_) | Fate::Absent, Err(reject)) => {
+                return Err(RpcError::rejected(reject).into());
+            }
+            (Fate::Rejected(reject), _) => return Err(RpcError::rejected(&reject).into()),
+            (Fate::Unknown, _) => {
                 return Err(RpcError::unknown_outcome(&self.hash, "leadership changed").into());
             }
-            Fate::Absent => {
+            (Fate::Absent, _) => {
                 return Err(
                     RpcError::unknown_outcome(&self.hash, "this node lost sight of it").into(),
                 );
             }
-            Fate::Pending => {}
+            (Fate::Pending, _) => {}
         }
         let now = context.now();
         let waited = now.since(since);

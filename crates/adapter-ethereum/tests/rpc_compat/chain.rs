@@ -416,15 +416,15 @@ impl Context for Chain {
         Ok(ticket.id)
     }
 
-    fn fate(&mut self, unit: &UnitId) -> Fate {
-        match self.fates.get(unit) {
+    fn fate(&mut self, unit: &UnitId) -> Result<Fate, Missing> {
+        Ok(match self.fates.get(unit) {
             Some((height, position)) => Fate::Committed {
                 height: *height,
                 position: *position,
             },
             None if self.waiting.contains_key(unit) => Fate::Pending,
             None => Fate::Absent,
-        }
+        })
     }
 
     fn pending(&self, unit: &UnitId) -> Option<Bytes> {
@@ -454,8 +454,8 @@ impl Context for Chain {
         Ok(self.batches.get(&height.0).cloned())
     }
 
-    fn named(&self, name: &[u8; 32]) -> Option<Height> {
-        self.names.get(name).copied()
+    fn named(&mut self, name: &[u8; 32]) -> Result<Option<Height>, Missing> {
+        Ok(self.names.get(name).copied())
     }
 
     fn note(&self, height: Height) -> Option<&[u8]> {

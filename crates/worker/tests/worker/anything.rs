@@ -147,6 +147,7 @@ impl World {
                         1 - at,
                         In::Inject(Inject {
                             origin: 100 + at as u64,
+                            height: 0,
                             units: forward.units,
                         }),
                     ));

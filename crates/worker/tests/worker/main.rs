@@ -5,6 +5,7 @@ mod protocol;
 mod script;
 
 mod anything;
+mod cataloguing;
 mod clients;
 mod external;
 mod following;

@@ -378,13 +378,16 @@ impl Exchange for Submit {
             },
         };
         match context.fate(&id) {
-            Fate::Pending => Progress::Pending,
-            Fate::Committed { height, position } => {
+            Ok(Fate::Pending) | Err(Missing::NotYet) => Progress::Pending,
+            Ok(Fate::Committed { height, position }) => {
                 answer(200, format!("committed {height}.{position}"))
             }
-            Fate::Rejected(reject) => answer(409, format!("rejected {:?}: {reject}", reject.kind)),
-            Fate::Unknown => answer(503, "unknown"),
-            Fate::Absent => answer(404, "absent"),
+            Ok(Fate::Rejected(reject)) => {
+                answer(409, format!("rejected {:?}: {reject}", reject.kind))
+            }
+            Ok(Fate::Unknown) => answer(503, "unknown"),
+            Err(Missing::Elsewhere) => answer(503, "elsewhere"),
+            Ok(Fate::Absent) => answer(404, "absent"),
         }
     }
 }
@@ -418,6 +421,14 @@ impl Exchange for Ask {
                         .collect();
                     answer(200, format!("{} at {}", names.join(" "), batch.index))
                 }
+            },
+            "where" => match context.fate(&name_id(&self.of)) {
+                Err(Missing::NotYet) => Progress::Pending,
+                Err(Missing::Elsewhere) => answer(503, "not here"),
+                Ok(Fate::Committed { height, position }) => {
+                    answer(200, format!("{height}.{position}"))
+                }
+                Ok(_) => answer(404, "none"),
             },
             "next" => answer(200, format!("{:?}", context.lane_next(self.of.as_bytes()))),
             "sleep" => {

@@ -52,6 +52,10 @@ impl Script {
 
     fn of(machine: Arc<dyn Machine>, limits: PoolLimits, verify_forwarded: bool) -> Self {
         let worker = Worker::with_limits(machine, Box::<NotesFront>::default(), limits);
+        Self::with_worker(worker, verify_forwarded)
+    }
+
+    pub fn with_worker(worker: Worker, verify_forwarded: bool) -> Self {
         let mut script = Self {
             worker,
             now: 1000,
@@ -149,6 +153,7 @@ impl Script {
                 let raw = line.splitn(3, ' ').nth(2).expect("a unit");
                 In::Inject(Inject {
                     origin: number(1),
+                    height: 0,
                     units: vec![forwarded(raw)],
                 })
             }
@@ -158,6 +163,7 @@ impl Script {
                 let established = Bytes::from_static(b"made up");
                 In::Inject(Inject {
                     origin: number(1),
+                    height: 0,
                     units: vec![ForwardedUnit {
                         established,
                         ..forwarded(raw)

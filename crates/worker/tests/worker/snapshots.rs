@@ -244,11 +244,11 @@ fn a_snapshot_that_is_not_one_is_refused_and_a_good_one_taken_afterwards() {
     let end = longer.last_mut().expect("some");
     end.data = [&end.data[..], b"x"].concat().into();
     tell("ends late", longer);
-    tell("version", changed(0, 3));
+    tell("version", changed(0, 2));
     tell("protocol", changed(3, b'q'));
     tell("state format", changed(11, 2));
-    tell("domains", changed(29, 3));
-    tell("domain", changed(31, 9));
+    tell("domains", changed(33, 3));
+    tell("domain", changed(35, 9));
     // Keys of genesis, key0, key1, key10 ...: the second one becomes less than the first.
     let second = good[0]
         .data
