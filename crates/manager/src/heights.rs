@@ -1,4 +1,4 @@
-//! Where in the ledger each batch of a protocol stands. Eight bytes a batch, in at most two runs: while
+//! Where in the ledger each batch of a protocol stands. Some two bytes a batch, in at most two runs: while
 //! a node that began from a snapshot fetches older entries, those between are not known.
 
 use types::{Height, Index};
@@ -7,10 +7,69 @@ use types::{Height, Index};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heights {
     /// Of height 1 and those that follow.
-    lower: Vec<Index>,
+    lower: Ascending,
     /// Batches up to this height are in `lower` or not known; the others are in `upper`.
     base: u64,
-    upper: Vec<Index>,
+    upper: Ascending,
+}
+
+/// Indices that ascend.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ascending {
+    pages: Vec<Page>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Page {
+    /// How many are in the pages before.
+    before: usize,
+    first: Index,
+    /// What each is above the first.
+    above: Vec<u16>,
+}
+
+/// Indices of a page at most; one that is far above the first begins another.
+const PAGE: usize = 4096;
+
+impl Ascending {
+    fn len(&self) -> usize {
+        let last = self.pages.last();
+        last.map_or(0, |page| page.before + page.above.len())
+    }
+
+    fn push(&mut self, index: Index) {
+        let before = self.len();
+        if let Some(page) = self.pages.last_mut().filter(|page| page.above.len() < PAGE)
+            && let Ok(above) = u16::try_from(index.0.wrapping_sub(page.first.0))
+        {
+            return page.above.push(above);
+        }
+        self.pages.push(Page {
+            before,
+            first: index,
+            above: vec![0],
+        });
+    }
+
+    fn get(&self, place: usize) -> Option<Index> {
+        let after = self.pages.partition_point(|page| page.before <= place);
+        let page = self.pages.get(after.checked_sub(1)?)?;
+        let above = page.above.get(place - page.before)?;
+        Some(Index(page.first.0 + u64::from(*above)))
+    }
+
+    /// How many are not above this.
+    fn up_to(&self, index: Index) -> usize {
+        let after = self.pages.partition_point(|page| page.first <= index);
+        let Some(page) = after.checked_sub(1).map(|at| &self.pages[at]) else {
+            return 0;
+        };
+        let most = index.0 - page.first.0;
+        page.before
+            + page
+                .above
+                .partition_point(|above| u64::from(*above) <= most)
+    }
 }
 
 impl Heights {
@@ -29,7 +88,7 @@ impl Heights {
         if self.base == 0 {
             self.lower = std::mem::take(&mut self.upper);
         }
-        self.upper.clear();
+        self.upper = Ascending::default();
         self.base = height.0;
     }
 
@@ -53,13 +112,13 @@ impl Heights {
             (&self.lower, 0)
         };
         let place = height.0.checked_sub(below + 1)?;
-        run.get(usize::try_from(place).ok()?).copied()
+        run.get(usize::try_from(place).ok()?)
     }
 
     /// Height of the state after the entry `index`, which is not older than a snapshot that the node
     /// began from.
     pub fn at(&self, index: Index) -> Height {
-        let after = self.upper.partition_point(|at| *at <= index) as u64;
+        let after = self.upper.up_to(index) as u64; // usize is at most 64 bits
         Height(self.base + after)
     }
 }
@@ -78,6 +137,20 @@ mod tests {
         assert_eq!(heights.index_of(Height(4)), None);
         let at = |index| heights.at(Index(index)).0;
         assert_eq!([at(2), at(3), at(6), at(7), at(9)], [0, 1, 1, 2, 3]);
+    }
+
+    #[test]
+    fn indices_that_lie_close_and_far_are_found() {
+        let index = |height: u64| Index(height * 3 + height / 1_000 * 100_000);
+        let mut heights = Heights::default();
+        (1..=10_000).for_each(|height| heights.push(index(height)));
+        assert_eq!(heights.last(), Height(10_000));
+        for height in 1..=10_000 {
+            assert_eq!(heights.index_of(Height(height)), Some(index(height)));
+            assert_eq!(heights.at(index(height)), Height(height));
+            assert_eq!(heights.at(Index(index(height).0 - 1)), Height(height - 1));
+        }
+        assert_eq!(heights.index_of(Height(10_001)), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! segments are in memory, in tables. Older ones go into the ledger: a leader lets some of its batches
 //! carry a part of the oldest segment, ascending, and the other VNs compare it with their own. When all
 //! parts of a segment are committed it leaves memory, and what stays of it are the heights of those
-//! batches and 12 bits for each tag, by which most parts need not be read to know that a tag is not there.
+//! batches and a byte for each tag, by which most parts need not be read to know that a tag is not there.
 //!
 //! Of a batch there stay where its tags begin, and a note of the protocol's own (which logs it may hold).
 //!
@@ -18,6 +18,8 @@
 //! the filters, which come back as parts are read.
 
 mod archive;
+mod batches;
+mod filter;
 mod pages;
 mod part;
 mod segment;
@@ -28,7 +30,8 @@ use adapter::Filed;
 use types::{Height, UnitId};
 
 use archive::Archive;
-use pages::{PAGE, Pages};
+pub(crate) use batches::Batch;
+use batches::Batches;
 pub(crate) use part::{Cursor, Part};
 use segment::Segment;
 
@@ -53,9 +56,9 @@ pub(crate) fn tag(id: &[u8; 32]) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     segment_tags: usize,
-    /// Place of each batch's first tag, that of its name (0 if it has none); those of its units follow.
-    starts: Pages<u64>,
-    notes: Vec<Notes>,
+    /// A batch's first tag is that of its name (0 if it has none); those of its units follow.
+    batches: Batches,
+    /// Tags that came, in memory or not.
     tags: u64,
     /// The number of the first one in memory, and those from there on. Only the last one grows.
     first: u64,
@@ -63,21 +66,6 @@ pub(crate) struct Catalogue {
     archive: Archive,
     /// Segments stay in memory, since a snapshot of them is being written.
     frozen: bool,
-}
-
-/// Notes of `PAGE` batches.
-#[derive(Debug, Default)]
-struct Notes {
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
-}
-
-/// One batch as it stands in a snapshot.
-#[derive(Debug)]
-pub(crate) struct Batch<'a> {
-    pub(crate) tags: usize,
-    pub(crate) first: u64,
-    pub(crate) note: &'a [u8],
 }
 
 /// How far a tag was looked for among the parts that are in the ledger.
@@ -88,8 +76,7 @@ impl Catalogue {
     pub(crate) fn new(segment_tags: usize) -> Self {
         Self {
             segment_tags,
-            starts: Pages::default(),
-            notes: Vec::new(),
+            batches: Batches::default(),
             tags: 0,
             first: 0,
             segments: VecDeque::from([Segment::new()]),
@@ -105,7 +92,7 @@ impl Catalogue {
 
     /// Batches in it: of heights 1 to this.
     pub(crate) fn batches(&self) -> usize {
-        self.starts.len()
+        self.batches.len()
     }
 
     /// Units and names in memory.
@@ -136,13 +123,13 @@ impl Catalogue {
     pub(crate) fn file<'a>(
         &mut self,
         filed: &Filed,
-        units: impl Iterator<Item = &'a UnitId>,
+        units: impl ExactSizeIterator<Item = &'a UnitId>,
         part: Option<&Part>,
     ) {
         let name = filed.name.as_ref().map_or(0, |name| tag(&name.0));
-        let tags = core::iter::once(name).chain(units.map(|id| tag(&id.0)));
-        self.start(&filed.note);
-        tags.for_each(|tag| self.push(tag));
+        self.start(1 + units.len(), &filed.note);
+        self.push(name);
+        units.for_each(|id| self.push(tag(&id.0)));
         if let Some(part) = part {
             debug_assert_eq!(part.cursor, self.archive.next());
             let height = Height(self.batches() as u64); // widening
@@ -151,21 +138,9 @@ impl Catalogue {
         }
     }
 
-    /// A batch begins; its tags are those that are pushed next, its name's first.
-    pub(crate) fn start(&mut self, note: &[u8]) {
-        assert!(note.len() <= NOTE_BYTES_MAX, "an adapter bounds its notes");
-        self.starts.push(self.tags);
-        if self
-            .notes
-            .last()
-            .is_none_or(|notes| notes.ends.len() == PAGE)
-        {
-            self.notes.push(Notes::default());
-        }
-        let notes = self.notes.last_mut().expect("just pushed");
-        notes.bytes.extend_from_slice(note);
-        let end = u32::try_from(notes.bytes.len()).expect("a page of notes has 2 MiB at most");
-        notes.ends.push(end);
+    /// A batch begins, of so many tags that are pushed next, its name's first.
+    pub(crate) fn start(&mut self, tags: usize, note: &[u8]) {
+        self.batches.push(tags, note);
     }
 
     pub(crate) fn push(&mut self, tag: u64) {
@@ -254,10 +229,11 @@ impl Catalogue {
 
     /// From this height on all units are in memory.
     pub(crate) fn recent_from(&self) -> Height {
-        let before = self
-            .starts
-            .partition_point(|start| start < self.first_place());
-        Height(before as u64 + 1) // widening
+        match self.batches.at(self.first_place()) {
+            Some((batch, 0)) => Height(batch as u64 + 1), // widening
+            Some((batch, _)) => Height(batch as u64 + 2),
+            None => Height(self.batches() as u64 + 1),
+        }
     }
 
     /// Where this unit was committed, if that is not long ago: the first time, should its tag occur again.
@@ -334,34 +310,18 @@ impl Catalogue {
     /// The note of a batch.
     pub(crate) fn note(&self, height: Height) -> Option<&[u8]> {
         let at = usize::try_from(height.0.checked_sub(1)?).ok()?;
-        self.note_at(at)
+        self.batch(at).map(|batch| batch.note)
     }
 
     /// The batch at this position, in order of height.
     pub(crate) fn batch(&self, at: usize) -> Option<Batch<'_>> {
-        let first = self.starts.get(at)?;
-        let next = self.starts.get(at + 1).unwrap_or(self.tags);
-        Some(Batch {
-            tags: usize::try_from(next - first).expect("a batch is short"),
-            first,
-            note: self.note_at(at)?,
-        })
+        self.batches.get(at)
     }
 
     /// The tag at this place, which is in memory.
     pub(crate) fn tag_at(&self, place: u64) -> u64 {
         let at = usize::try_from(place - self.first_place()).expect("memory is far shorter");
         self.segments[at / self.segment_tags].at(at % self.segment_tags)
-    }
-
-    fn note_at(&self, at: usize) -> Option<&[u8]> {
-        let notes = self.notes.get(at / PAGE)?;
-        let end = *notes.ends.get(at % PAGE)?;
-        let start = match at % PAGE {
-            0 => 0,
-            at => notes.ends[at - 1],
-        };
-        Some(&notes.bytes[start as usize..end as usize]) // u32 fits usize on every supported target
     }
 
     /// Where a tag stands in memory: the batch, and the position among its tags.
@@ -375,12 +335,8 @@ impl Catalogue {
     }
 
     fn batch_of(&self, place: u64) -> (Height, u32) {
-        let batches = self.starts.partition_point(|start| start <= place);
-        let at = place - self.starts.at(batches - 1);
-        (
-            Height(batches as u64), // widening
-            u32::try_from(at).expect("a batch is short"),
-        )
+        let (batch, at) = self.batches.at(place).expect("every tag is a batch's");
+        (Height(batch as u64 + 1), at) // widening
     }
 }
 

@@ -320,7 +320,7 @@ fn batch(rest: &mut BytesMut, catalogue: &mut Catalogue) -> Result<bool, Malform
     rest.advance(4);
     let words = rest.split_to(8 * here);
     let note = rest.split_to(note_bytes);
-    catalogue.start(&note);
+    catalogue.start(tags, &note);
     catalogue.pass(before);
     for word in words.as_chunks().0 {
         catalogue.push(u64::from_be_bytes(*word));

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use types::Height;
 
-use super::part::{Cursor, Filter, Part};
+use super::filter::Filter;
+use super::part::{Cursor, Part};
 
 /// Parts kept after they were read: some 180 kB each.
 const READ_MAX: usize = 32;
@@ -19,7 +20,7 @@ pub(super) struct Archive {
     read: VecDeque<(usize, Part)>,
 }
 
-/// What stays of a part in memory: 32 bytes, and 12 bits for each tag.
+/// What stays of a part in memory: 32 bytes, and a byte for each tag.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) height: Height,

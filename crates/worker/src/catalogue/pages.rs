@@ -1,7 +1,7 @@
 //! A list that grows without moving.
 
 /// Items of one page. Growing costs the same each time.
-pub(super) const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Pages<T> {
@@ -29,26 +29,11 @@ impl<T: Copy> Pages<T> {
         self.pages.last_mut().expect("just pushed").push(item);
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<T> {
-        self.pages.get(at / PAGE)?.get(at % PAGE).copied()
-    }
-
     pub(super) fn at(&self, at: usize) -> T {
         self.pages[at / PAGE][at % PAGE]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = T> {
         self.pages.iter().flatten().copied()
-    }
-
-    /// How many items from the front are so; all of those come first.
-    pub(super) fn partition_point(&self, so: impl Fn(T) -> bool) -> usize {
-        let full = self.pages.partition_point(|page| so(page[page.len() - 1]));
-        let within = self
-            .pages
-            .get(full)
-            .map_or(0, |page| page.partition_point(|item| so(*item)));
-        // The last page may not be full.
-        (full * PAGE + within).min(self.len())
     }
 }

@@ -8,6 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kv::Malformed;
 
+use super::filter::Filter;
 use super::segment::Segment;
 
 const HEAD_BYTES: usize = 8 + 8 + 8 + 4;
@@ -131,52 +132,12 @@ impl Part {
 
     /// What says that most tags are not in it.
     pub(super) fn filter(&self) -> Filter {
-        let mut filter = Filter::of(self.items().len());
-        for item in self.items() {
-            filter.insert(tag_of(item));
-        }
-        filter
+        Filter::of(self.items().iter().map(tag_of))
     }
 }
 
 fn tag_of(item: &[u8; ITEM_BYTES]) -> u64 {
     u64::from_be_bytes(*item.first_chunk().expect("an item begins with its tag"))
-}
-
-/// A Bloom filter: of 330 tags that it does not have it takes one for its own.
-#[derive(Debug)]
-pub(super) struct Filter(Box<[u64]>);
-
-impl Filter {
-    const BITS_PER_TAG: usize = 12;
-    const PROBES: u64 = 8;
-
-    fn of(tags: usize) -> Self {
-        let words = (tags * Self::BITS_PER_TAG).div_ceil(64).max(1);
-        Self(vec![0; words].into())
-    }
-
-    fn insert(&mut self, tag: u64) {
-        for at in Self::probes(tag, self.0.len()) {
-            self.0[at / 64] |= 1 << (at % 64);
-        }
-    }
-
-    pub(super) fn may_have(&self, tag: u64) -> bool {
-        Self::probes(tag, self.0.len()).all(|at| self.0[at / 64] & (1 << (at % 64)) != 0)
-    }
-
-    /// Numbers of bits. The tags of a part have their highest bits in common, so they are mixed first.
-    fn probes(tag: u64, words: usize) -> impl Iterator<Item = usize> {
-        let mixed = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let step = mixed.rotate_left(32) | 1;
-        let bits = words as u128 * 64; // widening
-        (0..Self::PROBES).map(move |n| {
-            let hash = mixed.wrapping_add(step.wrapping_mul(n));
-            ((u128::from(hash) * bits) >> 64) as usize // less than `bits`
-        })
-    }
 }
 
 #[cfg(test)]
@@ -241,15 +202,6 @@ mod tests {
         let equal = self::segment(vec![7; 2 * PART_TAGS_MAX]);
         let parts = self::parts(&equal);
         assert_eq!(parts[0].places(7).count(), 2 * PART_TAGS_MAX);
-    }
-
-    #[test]
-    fn a_filter_is_seldom_wrong() {
-        let segment = segment((0..16_384).map(|n| spread(n) >> 6));
-        let filter = Part::of(&segment, Cursor::default()).filter();
-        let wrong = (16_384..116_384).filter(|n| filter.may_have(spread(*n) >> 6));
-        let wrong = wrong.count();
-        assert!(wrong < 450, "{wrong} of 100,000");
     }
 
     #[test]

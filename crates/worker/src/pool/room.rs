@@ -7,11 +7,24 @@
 //!
 //! Units of this VN's clients and those that other VNs forwarded are counted apart, so that neither keeps the
 //! other out. Whether an actor has too much waiting is looked at where its units come in.
+//!
+//! A leader executes for all, and what others forward they have looked at already. While it has much of that, its own
+//! clients get a smaller part of its time, which the network lacks first.
 
 use adapter::{Caller, Kind, Reject, Ticket};
 use types::UnitId;
+use types::limits::BATCH_UNITS_MAX;
 
 use super::{Origin, Pool, Waiting};
+
+/// What others forwarded is much when it fills a batch.
+const FORWARDED_MUCH: usize = BATCH_UNITS_MAX;
+
+/// Then one unit of the leader's own clients may wait for so many of those.
+const FORWARDED_FOR_ONE: usize = 8;
+
+/// And so many at least: two of the longest requests.
+const OWN_UNITS_MIN: usize = 2_048;
 
 /// Bounds of the pool.
 #[derive(Debug, Clone)]
@@ -92,7 +105,7 @@ impl Pool {
     pub(crate) fn room(&self, caller: &Caller, units: usize) -> Result<(), Reject> {
         let limits = &self.limits;
         let load = self.loads.of(false);
-        if load.units + units > limits.units_max || load.bytes >= limits.bytes_max {
+        if load.units + units > self.own_units_max() || load.bytes >= limits.bytes_max {
             return Err(full());
         }
         if self.waiting_of(caller) + units > limits.caller_units_max {
@@ -102,6 +115,16 @@ impl Pool {
             ));
         }
         Ok(())
+    }
+
+    /// Units of this VN's clients that may wait.
+    fn own_units_max(&self) -> usize {
+        let forwarded = self.loads.of(true).units;
+        if forwarded < FORWARDED_MUCH {
+            return self.limits.units_max;
+        }
+        let share = (forwarded / FORWARDED_FOR_ONE).max(OWN_UNITS_MIN);
+        share.min(self.limits.units_max)
     }
 
     /// # Errors

@@ -418,6 +418,24 @@ fn a_full_pool_says_busy_after_a_second() {
 }
 
 #[test]
+fn a_leader_with_much_from_others_takes_less_of_its_own() {
+    let of_others = |units: usize| {
+        let mut script = Script::new();
+        script.run("lead 1 0");
+        for n in 0..units {
+            script.run(&format!("inject 7 other{n} add n"));
+        }
+        for n in 0..3_000 {
+            let stream = 2 * n + 2;
+            script.run(&format!("open {stream} ada \n post {stream} own{n} add n"));
+        }
+        script.run("time 2100").matches("refused Busy").count()
+    };
+    assert_eq!(of_others(4_000), 0);
+    assert_eq!(of_others(4_200), 3_000 - 2_048);
+}
+
+#[test]
 fn one_actor_cannot_fill_the_pool() {
     let transcript = small(8, 1).run(
         "open 2 ada \n post 2 a add n \n open 4 ada \n post 4 b add n \n open 6 eve \n post 6 c add n \n time 2000 \n lead 1 0",
