@@ -8,7 +8,7 @@
 //! parts of a segment are committed it leaves memory, and what stays of it are the heights of those
 //! batches and a byte for each tag, by which most parts need not be read to know that a tag is not there.
 //!
-//! Of a batch there stay where its tags begin, and a note of the protocol's own (which logs it may hold).
+//! Of a batch there stay how many tags it has, and a note of the protocol's own (which logs it may hold).
 //!
 //! A tag is 64 bits of an id, so what is found by it is almost surely meant and an adapter still looks at
 //! the id: two units of one submitter can be made to collide by work of 2^32, another's unit cannot.
@@ -208,10 +208,9 @@ impl Catalogue {
 
     /// The part that begins there, if its segment is one that should leave memory.
     pub(crate) fn due(&self, cursor: Cursor) -> Option<Part> {
-        let after = self.first + self.segments.len() as u64 - 1 - cursor.segment; // widening
-        (after > FULL_KEPT as u64)
-            .then(|| self.part(cursor))
-            .flatten() // widening
+        let growing = self.first + self.segments.len() as u64 - 1; // widening
+        let is_old = cursor.segment + (FULL_KEPT as u64) < growing; // widening
+        is_old.then(|| self.part(cursor)).flatten()
     }
 
     /// Whether this is the next part, as it follows from the batches.

@@ -218,6 +218,11 @@ impl Restoring {
                 Ok(true)
             }
             Expect::Batch { left: 0 } => {
+                if catalogue.missing() > 0 {
+                    return Err(
+                        Malformed("its catalogue has parts of more than its batches").into(),
+                    );
+                }
                 self.expect = Expect::End;
                 Ok(true)
             }

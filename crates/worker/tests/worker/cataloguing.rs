@@ -122,6 +122,42 @@ fn a_snapshot_does_not_grow_with_what_left_memory() {
 }
 
 #[test]
+fn a_snapshot_with_parts_of_more_than_it_has_is_refused() {
+    let mut solo = solo();
+    solo.http("POST", "/", "a put k v");
+    let snapshot = solo.snapshot().concat();
+    // No part and one batch of two tags become a part of a whole segment and one batch, of two of them.
+    let (state, _) = snapshot.split_at(snapshot.len() - 8 - 8 - 4 - 16);
+    let (one, last) = (1u64.to_be_bytes(), [255; 8]);
+    let forged = [state, &one, &one, &last, &one, &[0, 2, 0, 0]].concat();
+    let mut worker = worker();
+    let hello = boundary::Hello {
+        protocol: "notes".into(),
+        restore: true,
+        ..Default::default()
+    };
+    let restore = boundary::Restore {
+        height: 1,
+        sequence: 0,
+        data: forged.into(),
+        last: true,
+        time: 0,
+    };
+    let mut out = Vec::new();
+    for message in [In::Hello(hello), In::Restore(restore)] {
+        let message = Some(message);
+        worker.handle(Millis(1), ManagerToWorker { now: 1, message }, &mut out);
+    }
+    let Some(Out::Ready(ready)) = out.pop().and_then(|message| message.message) else {
+        panic!("it says whether it can use it");
+    };
+    assert_eq!(
+        ready.failure,
+        "the snapshot of height 1: its catalogue has parts of more than its batches"
+    );
+}
+
+#[test]
 fn a_node_that_lacks_the_batch_says_so() {
     let mut solo = filled();
     let mut other = restored(&mut solo);
