@@ -301,9 +301,9 @@ impl Catalogue {
         Ok(None)
     }
 
-    /// The batch of this height was read from the ledger, and it carries this part.
-    pub(crate) fn read(&mut self, height: Height, part: Part) {
-        self.archive.read(height, part);
+    /// The batch of this height was read from the ledger, and it carries this part. Whether that is as it was filed.
+    pub(crate) fn read(&mut self, height: Height, part: Option<Part>) -> bool {
+        self.archive.read(height, part)
     }
 
     /// The note of a batch.

@@ -250,17 +250,16 @@ impl Exchanges {
         let body = (!reply.absent)
             .then(|| crate::Body::decode(reply.body).ok())
             .flatten();
-        if let Some(bytes) = body.as_ref().and_then(|body| body.part.clone())
-            && let Ok(part) = Part::decode(bytes)
-        {
-            core.catalogue.read(height, part);
-        }
+        // A copy, so that the part does not keep the whole batch in memory.
+        let part = (body.as_ref().and_then(|body| body.part.as_ref()))
+            .and_then(|part| Part::decode(Bytes::copy_from_slice(part)).ok());
+        let as_filed = core.catalogue.read(height, part);
         let batch = body
             .filter(|body| body.env.height == height)
             .map(|body| Arc::new(placed(body, place)));
         match batch {
-            Some(batch) => core.history.loaded(batch, bytes),
-            None => {
+            Some(batch) if as_filed => core.history.loaded(batch, bytes),
+            _ => {
                 self.waits.elsewhere.retain(|_, until| core.now < *until);
                 let until = core.now.plus(ELSEWHERE_MS);
                 self.waits.elsewhere.insert(height, until);

@@ -12,9 +12,10 @@
 //!           batches u64, then that many from height 1 on:
 //!               tags u16 | note bytes u16 | tags 8 bytes each, its name's first | note
 //! ```
-//! Tags that are in those parts of the catalogue are counted and left out. Numbers are big-endian. The part is sent in chunks of `SNAPSHOT_CHUNK_BYTES`, cut wherever that many
-//! bytes are full; the last one may be shorter. It is written while batches go on: the store keeps what
-//! they overwrite (`kv::Store::freeze`), and each flush does a bounded share of the work.
+//! Tags of a segment whose parts are all in the ledger are counted and left out. Numbers are big-endian. The
+//! part is sent in chunks of `SNAPSHOT_CHUNK_BYTES`, cut wherever that many bytes are full; the last one may be
+//! shorter. It is written while batches go on: the store keeps what they overwrite (`kv::Store::freeze`), the
+//! catalogue keeps its segments, and each flush does a bounded share of the work.
 
 use adapter::View;
 use boundary::WorkerToManager;

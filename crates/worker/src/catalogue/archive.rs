@@ -83,10 +83,16 @@ impl Archive {
         }
     }
 
-    /// The batch of this height was read, and this part in it.
-    pub(super) fn read(&mut self, height: Height, part: Part) {
-        let Ok(position) = self.parts.binary_search_by_key(&height, |kept| kept.height) else {
-            return;
+    /// The batch of this height was read, and this part in it. False if another should be, which would be asked for
+    /// again and again.
+    pub(super) fn read(&mut self, height: Height, part: Option<Part>) -> bool {
+        let position = self.parts.binary_search_by_key(&height, |kept| kept.height);
+        let (position, part) = match (position, part) {
+            (Err(_), None) => return true,
+            (Ok(position), Some(part)) if part.last == self.parts[position].last => {
+                (position, part)
+            }
+            _ => return false,
         };
         let filter = &mut self.parts[position].filter;
         if filter.is_none() {
@@ -97,5 +103,6 @@ impl Archive {
             self.read.pop_front();
         }
         self.read.push_back((position, part));
+        true
     }
 }

@@ -29,31 +29,35 @@ fn filled(batches: u64) -> (Catalogue, Vec<(Height, Part)>) {
     (catalogue, parts)
 }
 
-/// Looks a unit up as an exchange does, reading what it is told to.
-fn unit(catalogue: &mut Catalogue, parts: &[(Height, Part)], id: &UnitId) -> Option<(Height, u32)> {
-    if let Some(found) = catalogue.recent(id) {
-        return Some(found);
-    }
+/// Looks up as an exchange does, reading what it is told to.
+fn sought<T>(
+    catalogue: &mut Catalogue,
+    parts: &[(Height, Part)],
+    recent: Option<T>,
+    older: impl Fn(&Catalogue, &mut Sought) -> Result<Option<T>, Height>,
+) -> Option<T> {
     let mut sought = Sought::default();
-    loop {
-        match catalogue.older_unit(id, &mut sought) {
+    while recent.is_none() {
+        match older(catalogue, &mut sought) {
             Ok(found) => return found,
             Err(height) => read(catalogue, parts, height),
         }
     }
+    recent
+}
+
+fn unit(catalogue: &mut Catalogue, parts: &[(Height, Part)], id: &UnitId) -> Option<(Height, u32)> {
+    let recent = catalogue.recent(id);
+    sought(catalogue, parts, recent, |catalogue, sought| {
+        catalogue.older_unit(id, sought)
+    })
 }
 
 fn named(catalogue: &mut Catalogue, parts: &[(Height, Part)], name: &[u8; 32]) -> Option<Height> {
-    if let Some(found) = catalogue.recent_named(name) {
-        return Some(found);
-    }
-    let mut sought = Sought::default();
-    loop {
-        match catalogue.older_named(name, &mut sought) {
-            Ok(found) => return found,
-            Err(height) => read(catalogue, parts, height),
-        }
-    }
+    let recent = catalogue.recent_named(name);
+    sought(catalogue, parts, recent, |catalogue, sought| {
+        catalogue.older_named(name, sought)
+    })
 }
 
 fn read(catalogue: &mut Catalogue, parts: &[(Height, Part)], height: Height) {
@@ -61,7 +65,7 @@ fn read(catalogue: &mut Catalogue, parts: &[(Height, Part)], height: Height) {
         .iter()
         .find(|(at, _)| *at == height)
         .expect("only batches that carry a part are asked for");
-    catalogue.read(height, part.clone());
+    assert!(catalogue.read(height, Some(part.clone())));
 }
 
 #[test]
@@ -134,6 +138,17 @@ fn a_part_that_is_not_the_next_one_is_told_from_it() {
     *changed.last_mut().expect("it has tags") ^= 1;
     let changed = Part::decode(changed.into()).expect("well-formed");
     assert!(!catalogue.is_next(&changed));
+}
+
+#[test]
+fn a_batch_without_the_part_that_it_should_carry_is_not_asked_for_forever() {
+    let (mut catalogue, parts) = filled(2_000);
+    let (height, part) = &parts[3];
+    assert!(!catalogue.read(*height, None));
+    assert!(!catalogue.read(*height, Some(parts[4].1.clone())));
+    assert!(!catalogue.read(Height(1), Some(part.clone())));
+    assert!(catalogue.read(Height(1), None));
+    assert!(catalogue.read(*height, Some(part.clone())));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use worker::{Body, Worker};
 
 use crate::protocol::{self, NotesFront};
 use crate::script::Script;
+use crate::snapshots;
 
 const SEGMENT_TAGS: usize = 240;
 const UNITS: u64 = 2_000;
@@ -130,30 +131,9 @@ fn a_snapshot_with_parts_of_more_than_it_has_is_refused() {
     let (state, _) = snapshot.split_at(snapshot.len() - 8 - 8 - 4 - 16);
     let (one, last) = (1u64.to_be_bytes(), [255; 8]);
     let forged = [state, &one, &one, &last, &one, &[0, 2, 0, 0]].concat();
-    let mut worker = worker();
-    let hello = boundary::Hello {
-        protocol: "notes".into(),
-        restore: true,
-        ..Default::default()
-    };
-    let restore = boundary::Restore {
-        height: 1,
-        sequence: 0,
-        data: forged.into(),
-        last: true,
-        time: 0,
-    };
-    let mut out = Vec::new();
-    for message in [In::Hello(hello), In::Restore(restore)] {
-        let message = Some(message);
-        worker.handle(Millis(1), ManagerToWorker { now: 1, message }, &mut out);
-    }
-    let Some(Out::Ready(ready)) = out.pop().and_then(|message| message.message) else {
-        panic!("it says whether it can use it");
-    };
     assert_eq!(
-        ready.failure,
-        "the snapshot of height 1: its catalogue has parts of more than its batches"
+        snapshots::refusal(worker(), 1, forged.into()),
+        "its catalogue has parts of more than its batches"
     );
 }
 

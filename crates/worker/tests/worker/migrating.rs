@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use boundary::Limits;
 use boundary::manager_to_worker::Message as In;
-use boundary::worker_to_manager::Message as Out;
-use boundary::{Hello, Limits, ManagerToWorker, Restore};
 use bytes::Bytes;
 use expect_test::expect;
-use types::Millis;
 use worker::solo::Solo;
 use worker::{Body, Migration, Mismatch, Worker, replay};
 
 use crate::protocol::{NotesFront, machine_until};
 use crate::script::Script;
+use crate::snapshots;
 
 fn solo() -> Solo {
     Solo::new(machine_until(2), Box::<NotesFront>::default(), "")
@@ -140,34 +139,14 @@ fn a_snapshot_behind_it_holds_the_format() {
     let refused = refusal(&snapshot, 1);
     assert_eq!(
         refused,
-        "the snapshot of height 4: its data has format 2, and this image knows 1 to 1: start this node with code that knows 2"
+        "its data has format 2, and this image knows 1 to 1: start this node with code that knows 2"
     );
 }
 
 /// What code that knows formats up to `last` says of a snapshot of height 4.
 fn refusal(snapshot: &[Bytes], last: u32) -> String {
-    let mut worker = Worker::new(machine_until(last), Box::<NotesFront>::default());
-    let hello = Hello {
-        protocol: "notes".into(),
-        restore: true,
-        ..Default::default()
-    };
-    let restore = Restore {
-        height: 4,
-        sequence: 0,
-        data: snapshot[0].clone(),
-        last: true,
-        time: 0,
-    };
-    let mut out = Vec::new();
-    for message in [In::Hello(hello), In::Restore(restore)] {
-        let message = Some(message);
-        worker.handle(Millis(1), ManagerToWorker { now: 1, message }, &mut out);
-    }
-    match out.pop().and_then(|message| message.message) {
-        Some(Out::Ready(ready)) => ready.failure,
-        other => panic!("{other:?}"),
-    }
+    let worker = Worker::new(machine_until(last), Box::<NotesFront>::default());
+    snapshots::refusal(worker, 4, snapshot[0].clone())
 }
 
 #[test]

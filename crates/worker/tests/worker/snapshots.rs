@@ -162,8 +162,21 @@ fn message(message: In) -> ManagerToWorker {
     }
 }
 
+/// Why a worker does not take these bytes for a snapshot of this height.
+pub fn refusal(worker: Worker, height: u64, data: Bytes) -> String {
+    let said = answers(&mut expecting_of(worker), restores(height, &[data]));
+    let prefix = format!("0 the snapshot of height {height}: ");
+    said.concat().replace(&prefix, "")
+}
+
 fn expecting() -> Worker {
-    let mut worker = Worker::new(protocol::machine(), Box::<NotesFront>::default());
+    expecting_of(Worker::new(
+        protocol::machine(),
+        Box::<NotesFront>::default(),
+    ))
+}
+
+fn expecting_of(mut worker: Worker) -> Worker {
     let mut out = Vec::new();
     let hello = Hello {
         protocol: "notes".into(),
