@@ -2,6 +2,9 @@
 
 mod kit;
 
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +12,7 @@ use boundary::{Append, Persisted};
 use bytes::Bytes;
 use host::disk::{Disk, Done, Job};
 use host::metrics::Metrics;
-use host::storage::{Extent, LedgerFailed, LedgerFiles, Place};
+use host::storage::{Extent, LedgerFailed, LedgerFiles, Medium, Options, Place};
 use kit::{
     APPLICATION, SNAPSHOT, append, entries, entry_of, last, listing, names, open, read, tempdir,
     written,
@@ -123,6 +126,49 @@ fn reading_gives_at_least_one_entry_and_no_more_than_asked() {
         assert!(bytes as u64 + next > bytes_max, "could have given more");
         assert_eq!(got, entries(3, got.len() as u64));
     }
+}
+
+/// Keeps the names of the files whose cached bytes are given back.
+#[derive(Debug, Default)]
+struct Cached(Mutex<Vec<u64>>);
+
+impl Medium for Cached {
+    fn sync(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn uncache(&self, file: &File) {
+        let inode = file.metadata().expect("a file").ino();
+        self.0.lock().expect("nobody panicked").push(inode);
+    }
+}
+
+#[test]
+fn of_closed_chunks_the_latest_64_stay_in_the_kernels_cache() {
+    let directory = tempdir();
+    let cached = Arc::new(Cached::default());
+    let options = Options {
+        medium: cached.clone(),
+        ..kit::options()
+    };
+    let mut files = LedgerFiles::open(directory.path(), options).expect("good files");
+    append(&mut files, 1, &entries(1, 400));
+    files.sync().expect("a disk");
+    files.committed(400).expect("a disk");
+    let inode = |name: &String| {
+        let file = fs::metadata(directory.path().join(name));
+        file.expect("a file").ino()
+    };
+    let mut closed = names(directory.path());
+    closed.retain(|name| !name.ends_with("-open"));
+    let inodes: Vec<u64> = closed.iter().map(inode).collect();
+    let closed = inodes.len();
+    assert!(closed > 66, "{closed}");
+    let given_back = || cached.0.lock().expect("nobody panicked").clone();
+    assert_eq!(given_back(), inodes[..closed - 64]);
+    // Who reads what is old takes the place of the oldest of them.
+    read(&mut files, 1, 1, 0);
+    assert_eq!(given_back(), inodes[..closed - 63]);
 }
 
 #[test]

@@ -26,6 +26,13 @@ pub trait Medium: Debug + Send + Sync {
         file.sync_data()
     }
 
+    /// Says that the bytes of a file, which were synced, are not wanted for long: the kernel may give back the
+    /// memory in which it keeps them.
+    fn uncache(&self, file: &File) {
+        // Advice: without it the kernel gives the memory back when it has no other left.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     /// Makes names in a directory durable.
     ///
     /// # Errors

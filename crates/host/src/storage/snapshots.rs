@@ -318,7 +318,10 @@ impl Writer {
 
     fn sync(&mut self, medium: &dyn Medium) -> io::Result<()> {
         self.unsynced = 0;
-        medium.sync(&self.file)
+        medium.sync(&self.file)?;
+        // Nobody reads it unless a node joins.
+        medium.uncache(&self.file);
+        Ok(())
     }
 }
 
