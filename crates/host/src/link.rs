@@ -1,6 +1,8 @@
 //! The host's end of its socket to the manager. The host always reads from it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use boundary::{
@@ -8,6 +10,7 @@ use boundary::{
 };
 use bytes::{Buf, BytesMut};
 use mio::net::UnixStream;
+use rustix::net::SendFlags;
 
 /// Bytes read by one system call.
 const READ_BYTES: usize = 256 << 10;
@@ -22,7 +25,7 @@ const BACKLOG_BYTES_MAX: usize = 16 << 20;
 pub(crate) struct ManagerLink {
     socket: UnixStream,
     decoder: Decoder,
-    out: BytesMut,
+    out: Outbox,
     buffer: Vec<u8>,
     /// There may be something to read.
     pub(crate) ready: bool,
@@ -32,16 +35,27 @@ pub(crate) struct ManagerLink {
 }
 
 impl ManagerLink {
-    pub(crate) fn new(socket: UnixStream) -> Self {
-        Self {
+    /// # Errors
+    /// The kernel's, when there is no descriptor left.
+    pub(crate) fn new(socket: UnixStream) -> io::Result<Self> {
+        let out = Outbox {
+            socket: Arc::new(socket.as_fd().try_clone_to_owned()?),
+            bytes: Arc::default(),
+        };
+        Ok(Self {
             socket,
             decoder: Decoder::default(),
-            out: BytesMut::new(),
+            out,
             buffer: vec![0; READ_BYTES],
             ready: true,
             closing: false,
             ended: false,
-        }
+        })
+    }
+
+    /// For another thread that has something to tell.
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.out.clone()
     }
 
     pub(crate) fn socket(&mut self) -> &mut UnixStream {
@@ -82,37 +96,72 @@ impl ManagerLink {
 
     /// Queues a message, with the time.
     pub(crate) fn tell(&mut self, message: ToManager) {
-        let message = HostToManager {
-            now: now_ms(),
-            message: Some(message),
-        };
-        encode(&message, &mut self.out);
+        self.out.queue(message);
     }
 
     /// Writes as much as the socket takes; the rest goes when it is writable again.
     pub(crate) fn write(&mut self) {
-        while !self.out.is_empty() && !self.ended {
-            match self.socket.write(&self.out) {
-                Ok(bytes) => self.out.advance(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What it said before it ended is still to be read; that read shows the end.
-                Err(_) => self.out.clear(),
-            }
+        if !self.ended {
+            self.out.write();
         }
     }
 
     /// Output waits until the manager has read more.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.out.is_empty()
+        !self.out.bytes().is_empty()
     }
 
     pub(crate) fn is_congested(&self) -> bool {
-        self.out.len() > BACKLOG_BYTES_MAX
+        self.out.bytes().len() > BACKLOG_BYTES_MAX
     }
 
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
+    }
+}
+
+/// What goes to the manager, in the order in which it is queued. The lock is held for as long as it takes to copy
+/// bytes: the socket does not block.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    socket: Arc<OwnedFd>,
+    bytes: Arc<Mutex<BytesMut>>,
+}
+
+impl Outbox {
+    /// Queues a message and writes at once, without a turn of the event loop. False: the socket takes no more now,
+    /// and the event loop must be woken to write the rest.
+    pub(crate) fn tell_now(&self, message: ToManager) -> bool {
+        self.queue(message);
+        self.write()
+    }
+
+    fn queue(&self, message: ToManager) {
+        let message = HostToManager {
+            now: now_ms(),
+            message: Some(message),
+        };
+        encode(&message, &mut self.bytes());
+    }
+
+    /// Writes as much as the socket takes, and says whether that is all.
+    fn write(&self) -> bool {
+        let mut bytes = self.bytes();
+        while !bytes.is_empty() {
+            match rustix::net::send(&*self.socket, &bytes, SendFlags::NOSIGNAL) {
+                Ok(sent) => bytes.advance(sent),
+                Err(rustix::io::Errno::AGAIN) => return false,
+                Err(rustix::io::Errno::INTR) => {}
+                // What it said before it ended is still to be read; that read shows the end.
+                Err(_) => bytes.clear(),
+            }
+        }
+        true
+    }
+
+    /// Bytes are whole messages whatever happens to who holds them.
+    fn bytes(&self) -> MutexGuard<'_, BytesMut> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

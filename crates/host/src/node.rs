@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use boundary::{
-    AskShare, Committed, Log, ManagerToHost, ShareGiven, Stop, Tick, TupleSigned,
-    host_to_manager::Message as ToManager, manager_to_host::Message as FromManager,
+    AskShare, Committed, Entries, Log, ManagerToHost, ShareGiven, Stop, StorageFailed, Tick,
+    TupleSigned, host_to_manager::Message as ToManager, manager_to_host::Message as FromManager,
 };
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -53,7 +53,10 @@ const FAILED: u8 = 70;
 
 /// What other threads tell the event loop.
 enum Happened {
-    Disk(disk::Done),
+    Entries(Entries),
+    LedgerFailed(StorageFailed),
+    /// Another thread's message to the manager is not written to its end.
+    Unwritten,
     Snapshots(snapshots::Done),
     Tuple(TupleSigned),
     Share(ShareGiven),
@@ -145,9 +148,22 @@ impl Node {
 
         let (files, snapshot_files, start) = starting::open_storage(config, start)?;
         metrics.disk_is(files.space());
-        let answers = notify.clone();
-        let disk = Disk::start(files, metrics.clone(), move |done| {
-            answers.send(Happened::Disk(done));
+        let manager = UnixStream::from(manager);
+        manager
+            .set_nonblocking(true)
+            .map_err(|error| error.to_string())?;
+        let manager = ManagerLink::new(mio::net::UnixStream::from_std(manager));
+        let mut manager = manager.map_err(|error| format!("the manager's socket: {error}"))?;
+        let (answers, outbox) = (notify.clone(), manager.outbox());
+        let disk = Disk::start(files, metrics.clone(), move |done| match done {
+            // Clients wait for this, and so it does not wait for a turn of the event loop.
+            disk::Done::Persisted(persisted) => {
+                if !outbox.tell_now(ToManager::Persisted(persisted)) {
+                    answers.send(Happened::Unwritten);
+                }
+            }
+            disk::Done::Entries(entries) => answers.send(Happened::Entries(entries)),
+            disk::Done::Failed(failed) => answers.send(Happened::LedgerFailed(failed)),
         })
         .map_err(|error| format!("no threads for the disk: {error}"))?;
         let answers = notify.clone();
@@ -156,11 +172,6 @@ impl Node {
         })
         .map_err(|error| format!("no thread for snapshots: {error}"))?;
 
-        let manager = UnixStream::from(manager);
-        manager
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
-        let mut manager = ManagerLink::new(mio::net::UnixStream::from_std(manager));
         poll.registry()
             .register(manager.socket(), MANAGER, Interest::READABLE)
             .map_err(|error| format!("the manager's descriptor is no socket: {error}"))?;
@@ -278,13 +289,10 @@ impl Node {
     fn see_happened(&mut self) {
         while let Ok(happened) = self.happened.try_recv() {
             match happened {
-                Happened::Disk(disk::Done::Persisted(persisted)) => {
-                    self.manager.tell(ToManager::Persisted(persisted));
-                }
-                Happened::Disk(disk::Done::Entries(entries)) => {
-                    self.manager.tell(ToManager::Entries(entries))
-                }
-                Happened::Disk(disk::Done::Failed(failed)) => {
+                // The loop writes before it waits.
+                Happened::Unwritten => {}
+                Happened::Entries(entries) => self.manager.tell(ToManager::Entries(entries)),
+                Happened::LedgerFailed(failed) => {
                     tracing::error!("the ledger failed: {}", failed.reason);
                     self.stop_within(failed.reason.clone());
                     self.manager.tell(ToManager::StorageFailed(failed));
