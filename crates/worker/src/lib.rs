@@ -21,6 +21,7 @@ mod replay;
 
 mod core;
 mod external;
+mod following;
 mod leading;
 mod migrating;
 mod pool;
