@@ -1,8 +1,7 @@
 //! The leader's part: forms batches, executes them on top of what is in flight, and proposes them.
 //!
 //! A batch is closed when nothing more is waiting: there is no delay when idle, and under load the
-//! batches in flight make the next one larger: there are at most so many of them, and a small one waits until it has
-//! as many units as are in flight.
+//! batches in flight make the next one larger.
 
 use std::collections::VecDeque;
 
@@ -23,10 +22,6 @@ use crate::execution::{Executed, Execution};
 
 /// Room that the manager needs around a body in an entry.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 256 << 10;
-
-/// Fewer units than this wait while more are in flight. A batch costs every node the same whatever is in it, so many
-/// small ones side by side take the time that the next ones need.
-const SMALL_BATCH_UNITS: usize = 64;
 
 /// Credits of a leader, and what it has in flight.
 pub(crate) struct Leading {
@@ -114,7 +109,6 @@ impl Core {
             if self.draining
                 || leading.in_flight.len() >= leading.in_flight_max
                 || !self.pool.has_ready()
-                || self.waits_to_grow(leading)
             {
                 return;
             }
@@ -126,14 +120,6 @@ impl Core {
                 Err(NotMade::Lost) => return,
             }
         }
-    }
-
-    /// Whether the next batch is better for waiting until one in flight is committed.
-    fn waits_to_grow(&self, leading: &Leading) -> bool {
-        let in_flight: usize = leading.in_flight.iter().map(|made| made.units.len()).sum();
-        // Some of these may wait for something that is missing. Then it goes at once.
-        let waiting = self.pool.len().saturating_sub(in_flight);
-        waiting < in_flight.min(SMALL_BATCH_UNITS)
     }
 
     /// What the next batch may know.

@@ -27,51 +27,26 @@ fn a_client_is_answered_after_commit_and_not_before() {
 #[test]
 fn what_waits_goes_into_one_batch_and_the_next_builds_on_it() {
     check(
-        "open 2 ada \n lead 1 0 & \n post 2 a add n & \n post 2 b add n \n post 2 c add n & \n post 2 d add n \n post 2 e add n \n commit 1 \n commit 2 \n commit 3 \n get 2 /note/n",
+        "open 2 ada \n lead 1 0 & \n post 2 a add n & \n post 2 b add n \n post 2 c add n \n post 2 d add n \n commit 1 \n commit 2 \n commit 3 \n get 2 /note/n",
         expect![[r#"
             > open 2 ada
             > lead 1 0 &
             > post 2 a add n &
             > post 2 b add n
             propose 1 at 1000: a b
-            > post 2 c add n &
+            > post 2 c add n
+            propose 2 at 1000: c
             > post 2 d add n
-            propose 2 at 1000: c d
-            > post 2 e add n
             > commit 1
+            propose 3 at 1000: d
             2: 200 committed 1.0
             2: 200 committed 1.1
             > commit 2
-            propose 3 at 1000: e
             2: 200 committed 2.0
-            2: 200 committed 2.1
             > commit 3
             2: 200 committed 3.0
             > get 2 /note/n
-            2: 200 5
-        "#]],
-    );
-}
-
-#[test]
-fn fewer_units_than_are_in_flight_wait_until_less_is() {
-    check(
-        "open 2 ada \n lead 1 0 \n post 2 a add n \n post 2 b add n & \n post 2 c add n \n commit 1 \n post 2 d add n \n commit 2",
-        expect![[r#"
-            > open 2 ada
-            > lead 1 0
-            > post 2 a add n
-            propose 1 at 1000: a
-            > post 2 b add n &
-            > post 2 c add n
-            propose 2 at 1000: b c
-            > commit 1
-            2: 200 committed 1.0
-            > post 2 d add n
-            > commit 2
-            propose 3 at 1000: d
-            2: 200 committed 2.0
-            2: 200 committed 2.1
+            2: 200 4
         "#]],
     );
 }
@@ -79,7 +54,7 @@ fn fewer_units_than_are_in_flight_wait_until_less_is() {
 #[test]
 fn a_vote_changes_the_size_of_the_next_batch() {
     check(
-        "open 2 ada \n lead 1 0 \n limits 1 trust & \n post 2 a add n & \n post 2 b add n \n commit 1 \n commit 2 \n limits 2 trust & \n post 2 c add n & \n post 2 d add n & \n post 2 e add n & \n post 2 f add n",
+        "open 2 ada \n lead 1 0 \n limits 1 trust & \n post 2 a add n & \n post 2 b add n \n commit 1 \n commit 2 \n limits 2 trust & \n post 2 c add n & \n post 2 d add n & \n post 2 e add n",
         expect![[r#"
             > open 2 ada
             > lead 1 0
@@ -95,10 +70,9 @@ fn a_vote_changes_the_size_of_the_next_batch() {
             > limits 2 trust &
             > post 2 c add n &
             > post 2 d add n &
-            > post 2 e add n &
-            > post 2 f add n
+            > post 2 e add n
             propose 3 at 1000: c d
-            propose 4 at 1000: e f
+            propose 4 at 1000: e
         "#]],
     );
 }
@@ -584,8 +558,8 @@ fn what_others_forward_has_room_of_its_own() {
         > post 2 b add n
         propose 1 at 1000: a b
         > inject 7 c add n
+        propose 2 at 1000: c
         > inject 7 d add n
-        propose 2 at 1000: c d
         > inject 7 e add n
         refused to 7: e
     "#]]
